@@ -1,0 +1,44 @@
+"""The models' registry, and how a config becomes a net."""
+from collections.abc import Mapping
+
+from torch import nn
+
+from lpss.errors import UsageError
+from lpss.options import make_options
+from lpss.registry import Registry
+
+MODELS = Registry("model")
+
+
+def build_model(values: Mapping, default: Mapping, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """The net that a `model` config describes.
+
+    Args:
+        values: `name` and options; name `auto`, or options that are None, are taken from `default`.
+        default: the data set's recommended model, {"name": ..., options}.
+        input_shape: of one example, (features,) or (channels, height, width). classes: number of logits.
+
+    Raises UsageError for unknown names or options, or an input the model cannot take.
+    """
+    chosen = choose_model(values, default)
+    model = MODELS.find(chosen["name"])
+    return model(make_options(model.Config, chosen, "model"), tuple(input_shape), classes)
+
+
+def choose_model(values: Mapping, default: Mapping) -> dict:
+    """`values` with what they leave open filled in from the data set's default model."""
+    name = values.get("name", "auto")
+    given = {key: value for key, value in values.items() if value is not None}
+    if name == "auto":
+        if "name" not in default:
+            raise UsageError("model=auto needs a default in the data set's yaml (dataset.model.name); choose one with model=...")
+        return {**default, **given, "name": default["name"]}
+    return {**(default if default.get("name") == name else {}), **given}
+
+
+def need_image(input_shape: tuple[int, ...], model: str, sides: int | None = None) -> int:
+    """The number of channels. Raises UsageError unless the input is an image (of `sides` x `sides`, where given)."""
+    if len(input_shape) != 3 or (sides is not None and tuple(input_shape[1:]) != (sides, sides)):
+        size = f"{sides}x{sides} images" if sides else "images (channels, height, width)"
+        raise UsageError(f"model={model} takes {size}, but the data set's examples have shape {tuple(input_shape)}")
+    return input_shape[0]

@@ -1,0 +1,273 @@
+"""LpSGD and LpSGD-m: gradient descent with every neuron's weights on the unit L_p sphere.
+
+Both are ordinary `torch.optim.Optimizer`s. `p` is a per-group option; a group with `p=None` is plain SGD
+(momentum, weight decay), so that one optimizer serves a whole net: weights on the sphere, biases, norms and
+excluded layers off it. `lpss.param_groups(net, p=...)` makes such groups.
+"""
+import math
+import warnings
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import Optimizer
+from torch.optim.sgd import sgd
+
+from lpss import sphere
+
+
+class SphereOptimizer(Optimizer):
+    """What LpSGD and LpSGD-m share: checks, projection at construction, SGD for groups with p=None.
+
+    `lr` is a plain step size for p=None groups; on the sphere it is eta of eqs (13) and (22), in [0, 1].
+    `weight_decay` acts on p=None groups only: on the sphere the norm is fixed.
+    """
+
+    def __init__(self, params, lr: float, p: float | None, momentum: float, nesterov: bool, weight_decay: float):
+        defaults = dict(lr=lr, p=p, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
+        self._skipped: dict[torch.device, Tensor] = {}
+        super().__init__(params, defaults)
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self._skipped = {}
+
+    def add_param_group(self, param_group: dict) -> None:
+        """Check the group's options and put its weights on their sphere. Raises ValueError, naming the value."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            _check_group(group)
+        except ValueError:
+            self.param_groups.pop()
+            raise
+        if group["p"] is not None:
+            with torch.no_grad():
+                for param in group["params"]:
+                    param.copy_(sphere.normalize(_compute(param), group["p"]))
+
+    @property
+    def nonfinite_neurons(self) -> int:
+        """How many neuron updates were skipped so far because the gradient held NaN or inf (reads the device)."""
+        return sum(int(count) for count in self._skipped.values())
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """One step; `closure`, where given, recomputes the loss, which is returned.
+
+        Neurons whose gradient is exactly zero keep their weights. Neurons whose gradient holds NaN or inf keep their
+        weights and state too; they are counted in `nonfinite_neurons` and, on the CPU, reported by a RuntimeWarning.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        before = self._skipped_on_cpu()
+        for group in self.param_groups:
+            if group["p"] is None:
+                self._sgd_step(group)
+                continue
+            _check_eta(group)
+            for param in group["params"]:
+                if param.grad is not None:
+                    if param.grad.is_sparse:
+                        raise ValueError("sparse gradients are not supported; use a dense layer")
+                    self._sphere_step(param, group)
+        skipped = self._skipped_on_cpu() - before
+        if skipped:
+            warnings.warn(f"{skipped} neurons have a gradient with NaN or inf: their weights were kept", RuntimeWarning,
+                          stacklevel=2)
+        return loss
+
+    def latent(self, param: Tensor) -> Tensor:
+        """The tensor the update moves: v for LpSGD-m on the sphere, else the weight itself. Edit, then `retract`."""
+        return param.detach()
+
+    def to_latent(self, param: Tensor, weight: Tensor) -> Tensor:
+        """Weight values as values of `latent(param)`."""
+        return weight
+
+    @torch.no_grad()
+    def retract(self, param: Tensor) -> None:
+        """Put a weight back on its sphere after its latent tensor was edited; does nothing where p is None."""
+        p = self.p_of(param)
+        if p is not None:
+            param.copy_(sphere.normalize(_compute(param), p))
+
+    def p_of(self, param: Tensor) -> float | None:
+        """The p of the group that holds this parameter. Raises KeyError for a stranger."""
+        for group in self.param_groups:
+            if any(param is member for member in group["params"]):
+                return group["p"]
+        raise KeyError(f"the optimizer does not hold this parameter of shape {tuple(param.shape)}")
+
+    def _sphere_step(self, param: Tensor, group: dict) -> None:
+        raise NotImplementedError
+
+    def _sgd_step(self, group: dict) -> None:
+        params = [param for param in group["params"] if param.grad is not None]
+        buffers: list[Tensor | None] = [None] * len(params)
+        if group["momentum"]:
+            buffers = [self._buffer(param, "momentum_buffer") for param in params]
+        sgd(params, [param.grad for param in params], buffers, weight_decay=group["weight_decay"],
+            momentum=group["momentum"], lr=group["lr"], dampening=0.0, nesterov=group["nesterov"], maximize=False,
+            foreach=bool(params))
+
+    def _buffer(self, param: Tensor, key: str) -> Tensor:
+        state = self.state[param]
+        if key not in state:
+            state[key] = torch.zeros_like(param, dtype=_compute_dtype(param))
+        return state[key]
+
+    def _count_skipped(self, finite: Tensor) -> None:
+        count = (~finite).sum()
+        if count.device in self._skipped:
+            self._skipped[count.device] += count
+        else:
+            self._skipped[count.device] = count
+
+    def _skipped_on_cpu(self) -> int:
+        # Reading a device counter would stall it; there the caller asks `nonfinite_neurons` when it wants to know.
+        count = self._skipped.get(torch.device("cpu"))
+        return 0 if count is None else int(count)
+
+
+class LpSGD(SphereOptimizer):
+    """L_p-spherical gradient descent, eqs (9)-(14); the norm in (13) is the p-norm (the paper misprints it).
+
+    Args:
+        params: tensors, named tensors or groups, as for any torch optimizer. On the sphere: 2 or more dims.
+        lr: eta in [0, 1] on the sphere, step size elsewhere; a group may set its own.
+        p: 1 < p < inf, or None for plain SGD; a group may set its own.
+        momentum, nesterov, weight_decay: for groups with p=None only; LpSGD itself has no momentum.
+
+    Raises ValueError for a wrong p, lr, momentum, weight decay or shape.
+    """
+
+    def __init__(self, params: Iterable, lr: float, p: float | None, *, momentum: float = 0.9, nesterov: bool = False,
+                 weight_decay: float = 0.0):
+        super().__init__(params, lr, p, momentum, nesterov, weight_decay)
+
+    def _sphere_step(self, param: Tensor, group: dict) -> None:
+        grad, weight, eta = _compute(param.grad), _compute(param), group["lr"]
+        largest = sphere.row_max(grad)
+        finite = torch.isfinite(largest)
+        self._count_skipped(finite)
+        _, delta = sphere.dual_pair(grad, group["p"])
+        target = (1.0 - eta) * weight - eta * delta
+        moved = finite & (largest > 0) & (sphere.row_max(target) > 0)
+        param.copy_(_where_rows(moved, sphere.normalize(target, group["p"]), weight))
+
+
+class LpSGDm(SphereOptimizer):
+    """LpSGD with momentum, eqs (21)-(26): v moves on the unit L_q sphere and w = v^[q-1].
+
+    Args:
+        params, lr, p, weight_decay: as for LpSGD.
+        momentum: gamma of eqs (21) and (25), in [0, 1); no dampening.
+        nesterov: move along grad + gamma mu instead of mu.
+
+    State per weight on the sphere: `v` and `mu`, float32 (float64 for float64 weights). v is read off the weights
+    at the first step, so weights may be loaded up to then; afterwards call `reset_latent(param)`.
+    """
+
+    def __init__(self, params: Iterable, lr: float, p: float | None, *, momentum: float = 0.9, nesterov: bool = False,
+                 weight_decay: float = 0.0):
+        super().__init__(params, lr, p, momentum, nesterov, weight_decay)
+
+    def _sphere_step(self, param: Tensor, group: dict) -> None:
+        grad, eta, gamma = _compute(param.grad), group["lr"], group["momentum"]
+        v, mu = self._v(param, group["p"]), self._buffer(param, "mu")
+        mu_next = torch.add(grad, mu, alpha=gamma)
+        direction = torch.add(grad, mu_next, alpha=gamma) if group["nesterov"] else mu_next
+        largest = sphere.row_max(direction)
+        finite = torch.isfinite(largest)
+        self._count_skipped(finite)
+        target = (1.0 - eta) * v - eta * sphere.normalize(direction, sphere.dual_exponent(group["p"]))
+        moved = finite & (largest > 0) & (sphere.row_max(target) > 0)
+        v_next, weight = sphere.dual_pair(target, group["p"])
+        mu.copy_(_where_rows(finite, mu_next, mu))
+        v.copy_(_where_rows(moved, v_next, v))
+        param.copy_(_where_rows(moved, weight, _compute(param)))
+
+    def latent(self, param: Tensor) -> Tensor:
+        p = self.p_of(param)
+        return param.detach() if p is None else self._v(param, p)
+
+    def _v(self, param: Tensor, p: float) -> Tensor:
+        state = self.state[param]
+        if "v" not in state:
+            state["v"] = _v_of(_compute(param), p)
+        return state["v"]
+
+    def to_latent(self, param: Tensor, weight: Tensor) -> Tensor:
+        p = self.p_of(param)
+        return weight if p is None else sphere.signed_power(weight, p - 1.0)
+
+    @torch.no_grad()
+    def reset_latent(self, param: Tensor) -> None:
+        """Read v off the weights again, v = w^[p-1]: call it when the weights were changed from outside."""
+        p = self.p_of(param)
+        if p is not None:
+            self._v(param, p).copy_(_v_of(_compute(param), p))
+
+    @torch.no_grad()
+    def retract(self, param: Tensor) -> None:
+        p = self.p_of(param)
+        if p is not None:
+            v = self.latent(param)
+            unit, weight = sphere.dual_pair(v, p)
+            v.copy_(unit)
+            param.copy_(weight)
+
+
+def _v_of(weight: Tensor, p: float) -> Tensor:
+    """v = w^[p-1] on the unit L_q sphere, for weights of any norm."""
+    v = sphere.signed_power(sphere.normalize(weight, p), p - 1.0)
+    return sphere.normalize(v, sphere.dual_exponent(p))
+
+
+def _compute_dtype(tensor: Tensor) -> torch.dtype:
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
+def _compute(tensor: Tensor) -> Tensor:
+    return tensor.detach().to(_compute_dtype(tensor))
+
+
+def _where_rows(chosen: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """new where the neuron is chosen (neurons, 1), else old."""
+    return torch.where(chosen.view(-1, *[1] * (new.dim() - 1)), new, old)
+
+
+def _check_group(group: dict) -> None:
+    lr, p, momentum, decay = group["lr"], group["p"], group["momentum"], group["weight_decay"]
+    if not _is_number(lr) or not 0.0 <= float(lr) < math.inf:
+        raise ValueError(f"lr must be a finite number of at least 0, got {lr!r}")
+    if not _is_number(momentum) or not 0.0 <= float(momentum) < 1.0:
+        raise ValueError(f"momentum must be in [0, 1), got {momentum!r}")
+    if not _is_number(decay) or not 0.0 <= float(decay) < math.inf:
+        raise ValueError(f"weight_decay must be a finite number of at least 0, got {decay!r}")
+    if p is None:
+        if group["nesterov"] and momentum == 0:
+            raise ValueError("nesterov needs a momentum greater than 0, got momentum=0")
+    else:
+        group["p"] = sphere.check_p(p)
+        _check_eta(group)
+        for param in group["params"]:
+            if param.dim() < 2:
+                raise ValueError(
+                    f"a tensor of shape {tuple(param.shape)} is in a group with p={p}: a weight on the sphere needs 2 or "
+                    "more dims. Put it in a group with p=None, or use lpss.param_groups(net, p=...)"
+                )
+
+
+def _check_eta(group: dict) -> None:
+    # A tensor lr is left alone: reading it here would wait for the device in every step.
+    lr = group["lr"]
+    if not isinstance(lr, Tensor) and not 0.0 <= lr <= 1.0:
+        raise ValueError(f"lr of a group on the sphere (p={group['p']}) is eta of eq (13) and must be in [0, 1], got {lr}")
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float, Tensor)) and not isinstance(value, bool)

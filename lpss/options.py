@@ -1,0 +1,37 @@
+"""From a mapping (a config group, keyword arguments) to a checked dataclass of options."""
+import dataclasses
+from collections.abc import Mapping
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lpss.errors import UsageError
+from lpss.registry import suggestion
+
+
+def make_options(config_class: type, values: Mapping, where: str):
+    """An instance of the dataclass `config_class` with `values` over its defaults, types checked and converted.
+
+    Raises UsageError that names the key as `where.key`, for a key the class does not have or a value of a wrong type.
+    """
+    known = [field.name for field in dataclasses.fields(config_class)]
+    options = OmegaConf.structured(config_class)
+    for key, value in values.items():
+        if key not in known:
+            raise UsageError(f"unknown key {where}.{key}{suggestion(key, known)}; known: {', '.join(known)}")
+        try:
+            options[key] = value
+        except OmegaConfBaseException as error:
+            raise UsageError(f"{where}.{key}={value!r}: {str(error).splitlines()[0]}") from None
+    try:
+        return OmegaConf.to_object(options)
+    except OmegaConfBaseException as error:
+        raise UsageError(f"{where}: {str(error).splitlines()[0]}") from None
+
+
+def check_range(value: float, key: str, low: float, high: float, *, open_low: bool = False, open_high: bool = False):
+    """Raises UsageError, naming the key, unless value lies in the interval (NaN never does)."""
+    inside = (low < value if open_low else low <= value) and (value < high if open_high else value <= high)
+    if not inside:
+        interval = f"{'(' if open_low else '['}{low}, {high}{')' if open_high else ']'}"
+        raise UsageError(f"{key} must be in {interval}, got {value}")

@@ -1,0 +1,61 @@
+"""How many weights each layer keeps, for a total sparsity: uniform, ER (Mocanu et al. 2018), ERK (Evci et al. 2020)."""
+import math
+from collections.abc import Mapping, Sequence
+
+from lpss.errors import UsageError
+
+DISTRIBUTIONS = ("uniform", "er", "erk")
+
+
+def active_counts(shapes: Mapping[str, Sequence[int]], sparsity: float, distribution: str) -> dict[str, int]:
+    """Layer name -> number of active weights; the counts add up to round((1 - sparsity) * total) exactly.
+
+    Args:
+        shapes: layer name -> weight shape (outputs, inputs, *kernel).
+        sparsity: over all given layers, in [0, 1).
+        distribution: `uniform` (the same density everywhere), `er` (density ~ (inputs + outputs) / (inputs * outputs))
+            or `erk` (the kernel's sides count too). Layers whose density would pass 1 are dense and the others
+            share what remains.
+    """
+    if distribution not in DISTRIBUTIONS:
+        raise UsageError(f"unknown layer distribution {distribution!r}; known: {', '.join(DISTRIBUTIONS)}")
+    if not 0 <= sparsity < 1:
+        raise UsageError(f"sparsity must be in [0, 1), got {sparsity}")
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    total = round((1 - sparsity) * sum(sizes.values()))
+    raw = {name: _raw_density(shape, distribution) for name, shape in shapes.items()}
+    return _round_exactly(_scale(raw, sizes, total), sizes, total)
+
+
+def _raw_density(shape: Sequence[int], distribution: str) -> float:
+    if distribution == "uniform":
+        return 1.0
+    dims = shape if distribution == "erk" else shape[:2]
+    return sum(dims) / math.prod(dims)
+
+
+def _scale(raw: dict[str, float], sizes: dict[str, int], total: int) -> dict[str, float]:
+    """Scale raw densities so that the kept weights add up to total; capped layers hand their surplus on."""
+    dense: set[str] = set()
+    while True:
+        open_layers = [name for name in raw if name not in dense]
+        if not open_layers:
+            return {name: float(sizes[name]) for name in raw}
+        budget = total - sum(sizes[name] for name in dense)
+        scale = budget / sum(raw[name] * sizes[name] for name in open_layers)
+        capped = {name for name in open_layers if scale * raw[name] > 1}
+        if not capped:
+            return {name: float(sizes[name]) if name in dense else scale * raw[name] * sizes[name] for name in raw}
+        dense |= capped
+
+
+def _round_exactly(wanted: dict[str, float], sizes: dict[str, int], total: int) -> dict[str, int]:
+    """Whole numbers by largest remainder, so that the sum is exact."""
+    counts = {name: min(math.floor(value + 1e-9), sizes[name]) for name, value in wanted.items()}
+    by_remainder = sorted(wanted, key=lambda name: wanted[name] - counts[name], reverse=True)
+    missing = total - sum(counts.values())
+    for name in by_remainder:
+        if missing > 0 and counts[name] < sizes[name]:
+            counts[name] += 1
+            missing -= 1
+    return counts

@@ -1,0 +1,96 @@
+"""Masks, kept in place: a maskable weight is itself zero off its mask.
+
+So the forward pass costs nothing extra, `weight.grad` right after backward is the dense gradient, and no optimizer
+needs to know about masks: gradients are multiplied by the mask before its step and its state is zero off the mask.
+"""
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lpss.roles import Layer, check_selectors, weight_layers
+
+
+class Masks(Mapping):
+    """Layer name -> mask (0 or 1, in the weight's shape and dtype), starting dense.
+
+    Args:
+        net: any module; its Linear and Conv weights are maskable.
+        exclude: roles or name patterns of layers that are never masked.
+    """
+
+    def __init__(self, net: nn.Module, exclude: Iterable[str] = ()):
+        exclude = list(exclude)
+        layers = weight_layers(net)
+        check_selectors(exclude, layers, "mask.exclude")
+        self.layers: dict[str, Layer] = {layer.name: layer for layer in layers if not layer.matches(exclude)}
+        self._masks = {name: torch.ones_like(layer.weight) for name, layer in self.layers.items()}
+        self._parameters = sum(param.numel() for param in net.parameters())
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._masks[name]
+
+    def __iter__(self):
+        return iter(self._masks)
+
+    def __len__(self) -> int:
+        return len(self._masks)
+
+    @torch.no_grad()
+    def update(self, name: str, active: Tensor, optimizer=None, keep: Iterable[str] = ()) -> None:
+        """Make `active` (bool) the layer's mask: zero the weight off it and the optimizer's state where it changed.
+
+        `keep` names state tensors to leave as they are.
+        """
+        mask, weight = self._masks[name], self.layers[name].weight
+        unchanged = mask.bool() == active
+        mask.copy_(active)
+        weight.mul_(mask)
+        for key, value in (optimizer.state.get(weight, {}) if optimizer is not None else {}).items():
+            if torch.is_tensor(value) and value.shape == weight.shape and key not in keep:
+                value.mul_(unchanged)
+
+    @torch.no_grad()
+    def apply_to_weights(self) -> None:
+        """Zero every maskable weight off its mask."""
+        for name, mask in self._masks.items():
+            self.layers[name].weight.mul_(mask)
+
+    @torch.no_grad()
+    def apply_to_gradients(self) -> None:
+        """Zero every maskable weight's gradient off its mask."""
+        pairs = [(layer.weight.grad, self._masks[name]) for name, layer in self.layers.items()
+                 if layer.weight.grad is not None]
+        if pairs:
+            torch._foreach_mul_([grad for grad, _ in pairs], [mask for _, mask in pairs])
+
+    def active(self) -> dict[str, int]:
+        """Layer name -> number of active weights (reads the device)."""
+        counts = torch.stack([mask.sum(dtype=torch.float64) for mask in self._masks.values()]).tolist()
+        return {name: int(count) for name, count in zip(self._masks, counts, strict=True)}
+
+    @property
+    def maskable(self) -> int:
+        """Number of weights that can be masked."""
+        return sum(mask.numel() for mask in self._masks.values())
+
+    def sparsity_weights(self) -> float:
+        """Masked / maskable weights: the sparsity that is requested and reported."""
+        return 1.0 - sum(self.active().values()) / self.maskable
+
+    def sparsity_all_parameters(self) -> float:
+        """Masked weights / all parameters of the net (biases, normalisation and unmasked layers included)."""
+        return (self.maskable - sum(self.active().values())) / self._parameters
+
+    def empty_neurons(self) -> dict[str, int]:
+        """Layer name -> number of neurons without an active weight (reads the device)."""
+        return {name: int((mask.flatten(1).sum(1) == 0).sum()) for name, mask in self._masks.items()}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Layer name -> bool mask."""
+        return {name: mask.bool() for name, mask in self._masks.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Raises KeyError for a missing layer."""
+        for name, mask in self._masks.items():
+            mask.copy_(state[name])

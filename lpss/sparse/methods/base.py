@@ -1,0 +1,172 @@
+"""What every sparse training method is: masks, a rule for when to change them, and one `step` for the training loop."""
+import logging
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lpss.errors import UsageError
+from lpss.optim.lpsgd import SphereOptimizer
+from lpss.optim.schedules import cosine
+from lpss.options import check_range, make_options
+from lpss.registry import Registry
+from lpss.sparse.distributions import active_counts
+from lpss.sparse.masks import Masks
+from lpss.sparse.select import random_k
+
+METHODS = Registry("method")
+log = logging.getLogger(__name__)
+
+
+class Method:
+    """A sparse training method on any net and optimizer.
+
+        method = RigL(net, optimizer, sparsity=0.9, total_steps=1000)
+        for x, y in batches:
+            optimizer.zero_grad()
+            loss(net(x), y).backward()
+            method.step()                    # topology, masked gradients, optimizer step
+
+    Args:
+        net: its Linear and Conv weights are masked; `exclude` lists roles or name patterns that are not.
+        optimizer: any torch optimizer over the net's parameters.
+        sparsity: requested, over maskable weights, in [0, 1).
+        total_steps: length of training, from which schedules and windows are counted.
+        seed: of all random choices the method makes.
+        options: the fields of the method's `Config`.
+
+    Raises UsageError (a ValueError's worth of detail in one line) for wrong options.
+    """
+
+    kept_state: tuple[str, ...] = ()  # optimizer state that a changed mask does not reset
+
+    @dataclass
+    class Config:
+        name: str = ""
+
+    def __init__(self, net: nn.Module, optimizer: torch.optim.Optimizer, *, sparsity: float, total_steps: int,
+                 exclude=(), seed: int = 0, **options):
+        check_range(sparsity, "sparsity", 0, 1, open_high=True)
+        if total_steps < 1:
+            raise UsageError(f"total_steps must be at least 1, got {total_steps}")
+        self.config = make_options(self.Config, options, "method")
+        self.optimizer = optimizer
+        self.sparsity = sparsity
+        self.total_steps = total_steps
+        self.masks = Masks(net, exclude)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.steps = 0
+        self.check()
+        self.start()
+
+    def check(self) -> None:
+        """Raise UsageError for options out of range."""
+
+    def start(self) -> None:
+        """Set the initial masks."""
+
+    def due(self) -> bool:
+        """Whether the masks change at this step; gradients are dense then."""
+        return False
+
+    def update(self) -> None:
+        """Change the masks, with the dense gradients of this step's batch in `weight.grad`."""
+
+    @property
+    def dense_backward(self) -> bool:
+        """Whether this step's weight gradients are needed in full (for the accounting of FLOPs)."""
+        return False
+
+    def step(self) -> None:
+        """Call after backward, in place of `optimizer.step()`."""
+        if self.due():
+            self.update()
+        self.masks.apply_to_gradients()
+        self.optimizer.step()
+        self.steps += 1
+
+    def state_dict(self) -> dict:
+        """Tensors and plain numbers: masks, step, random state and whatever a method adds."""
+        return {"masks": self.masks.state_dict(), "steps": self.steps, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.masks.load_state_dict(state["masks"])
+        self.steps = state["steps"]
+        self.generator.set_state(state["generator"])
+
+    # --- what methods share -------------------------------------------------------------------------------------
+    def start_random(self, sparsity: float, distribution: str) -> None:
+        """Random masks of this sparsity, spread over layers by `distribution`."""
+        shapes = {name: tuple(mask.shape) for name, mask in self.masks.items()}
+        for name, count in active_counts(shapes, sparsity, distribution).items():
+            self.set_mask(name, random_k(self.masks[name].shape, count, self.generator).to(self.masks[name].device))
+        self.warn_collapsed()
+
+    @torch.no_grad()
+    def set_mask(self, name: str, active: Tensor, new_values: Tensor | None = None) -> None:
+        """A layer's new mask (bool). New connections start at `new_values` (a weight tensor; zero where None), and
+        neurons that live on a sphere go back on it."""
+        weight, mask, optimizer = self.masks.layers[name].weight, self.masks[name], self.optimizer
+        new = active & ~mask.bool()
+        self.masks.update(name, active, optimizer, self.kept_state)
+        on_sphere = isinstance(optimizer, SphereOptimizer)
+        if new_values is not None:
+            latent = optimizer.latent(weight) if on_sphere else weight
+            values = optimizer.to_latent(weight, new_values) if on_sphere else new_values
+            latent.copy_(torch.where(new, values, latent))
+        if on_sphere:
+            optimizer.retract(weight)
+            weight.mul_(mask)
+
+    def gradient(self, name: str) -> Tensor:
+        """The layer's dense gradient. Raises UsageError where backward has not been run."""
+        grad = self.masks.layers[name].weight.grad
+        if grad is None:
+            raise UsageError(f"layer {name!r} has no gradient: call step() after backward, on a net that uses the layer")
+        return grad
+
+    def warn_collapsed(self) -> list[str]:
+        """One visible line for every layer without any active weight or with neurons without one; returns them."""
+        lines = []
+        for name, empty in self.masks.empty_neurons().items():
+            neurons = self.masks[name].shape[0]
+            if empty == neurons:
+                lines.append(f"layer {name!r} has collapsed: none of its weights is active, nothing passes it")
+            elif empty:
+                lines.append(f"layer {name!r}: {empty} of {neurons} neurons have no active weight")
+        for line in lines:
+            if "collapsed" in line:
+                warnings.warn(line, RuntimeWarning, stacklevel=3)
+            else:
+                log.warning(line)
+        return lines
+
+
+class Window:
+    """When topology updates happen: every so many steps of a part of training, and how far along it is.
+
+    Args:
+        begin, end: fractions of training. update_every: steps, or 0 for `auto`: 40, or fewer so that a short run still
+        sees about 20 updates.
+    """
+
+    def __init__(self, begin: float, end: float, update_every: int, total_steps: int):
+        check_range(begin, "method.begin", 0, 1, open_high=True)
+        check_range(end, "method.end", begin, 1, open_low=True)
+        if update_every < 0:
+            raise UsageError(f"method.update_every must be at least 1, or 0 for automatic, got {update_every}")
+        self.first, self.last = round(begin * total_steps), round(end * total_steps)
+        self.every = update_every or min(40, max(1, (self.last - self.first) // 20))
+
+    def due(self, step: int) -> bool:
+        """Step 0 is never due: the net has not been trained yet."""
+        return self.first <= step < self.last and step > 0 and (step - self.first) % self.every == 0
+
+    def decay(self, kind: str, step: int) -> float:
+        """`cosine` (eq 4 without alpha: from 1 at step 0 to 0 at the window's end) or `constant`."""
+        if kind == "constant":
+            return 1.0
+        if kind == "cosine":
+            return cosine(step / self.last)
+        raise UsageError(f"method.drop_schedule must be cosine or constant, got {kind!r}")

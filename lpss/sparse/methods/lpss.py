@@ -1,0 +1,150 @@
+"""LpSS, Lp-spherical sparse learning: thresholds that lead a nearly dense net to the requested sparsity."""
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lpss import sphere
+from lpss.errors import UsageError
+from lpss.optim.lpsgd import SphereOptimizer
+from lpss.options import check_range
+from lpss.sparse.methods.base import METHODS, Method, Window
+from lpss.sparse.select import below_row_mean, share, top_k, top_k_rows
+
+_CHOICES = {
+    "drop_schedule": ("cosine", "constant"),
+    "zeta_rule": ("paper", "demo"),
+    "grow_score": ("abs", "signed"),
+    "grow_scope": ("neuron", "layer"),
+    "grow_init": ("zero", "stale", "threshold", "grace"),
+}
+
+
+@METHODS.register("lpss")
+class LpSS(Method):
+    """The paper's method (steps a-e, eqs 3 and 4), meant for weights trained by LpSGD-m.
+
+    Every few steps each neuron drops its active weights below zeta_w x their mean magnitude (zeta_w = `zeta_w` times
+    the drop schedule) and grows zeta_g x as many connections, those of largest |gradient|; zeta_g follows the reached
+    sparsity s:  (1 - tau) s / s_expect below the requested one, (1 + tau) s / s_expect from it on  (eq 3).
+
+    Options where the paper and its authors' demo differ (the default is ours):
+        zeta_rule: `paper` (eq 3), or `demo`, which switches at s_expect (1 - zeta_w / 2).
+        grow_score: `abs`, or `signed`: gradient over the neuron's L2 norm, only positive ones grow.
+        grow_scope: `neuron` (each neuron grows its own share), or `layer`.
+        grow_init: `zero`; `threshold`: at the drop threshold, against the gradient; `grace`: zero, but not dropped for
+            `grace_steps`; `stale`: v is never masked, so a connection comes back with the value it has there (the used
+            weights are then off the sphere, as in the demo).
+        revive: whether a neuron without any active weight becomes dense again.
+    """
+
+    @dataclass
+    class Config:
+        name: str = "lpss"
+        start_sparsity: float = 0.2
+        zeta_w: float = 0.2
+        zeta_g: float = 0.95
+        tau: float = 0.05
+        drop_schedule: str = "cosine"
+        begin: float = 0.2
+        end: float = 0.8
+        update_every: int = 0
+        zeta_rule: str = "paper"
+        grow_score: str = "abs"
+        grow_scope: str = "neuron"
+        grow_init: str = "zero"
+        grace_steps: int = 100
+        revive: bool = False
+
+    def check(self) -> None:
+        config = self.config
+        for key, known in _CHOICES.items():
+            if getattr(config, key) not in known:
+                raise UsageError(f"method.{key} must be one of {', '.join(known)}; got {getattr(config, key)!r}")
+        check_range(config.start_sparsity, "method.start_sparsity", 0, 1, open_high=True)
+        check_range(config.zeta_w, "method.zeta_w", 0, 1, open_low=True)
+        check_range(config.zeta_g, "method.zeta_g", 0, 10)
+        check_range(config.tau, "method.tau", 0, 1, open_high=True)
+        check_range(config.grace_steps, "method.grace_steps", 0, float("inf"))
+        self.window = Window(config.begin, config.end, config.update_every, self.total_steps)
+        self.zeta_g = config.zeta_g
+
+    def start(self) -> None:
+        self.born: dict[str, Tensor] = {}
+        if self.config.grow_init == "stale" and isinstance(self.optimizer, SphereOptimizer):
+            self.kept_state = ("v",)
+            for layer in self.masks.layers.values():
+                self.optimizer.latent(layer.weight)  # v of all connections, before the first mask hides some
+        if self.config.grow_init == "grace":
+            never = -self.config.grace_steps
+            self.born = {name: torch.full_like(mask, never, dtype=torch.int32) for name, mask in self.masks.items()}
+        self.start_random(min(self.config.start_sparsity, self.sparsity), "uniform")
+
+    def due(self) -> bool:
+        return self.window.due(self.steps)
+
+    @property
+    def dense_backward(self) -> bool:
+        return self.due()
+
+    @property
+    def zeta_w(self) -> float:
+        """The relative drop threshold at this step (eq 4)."""
+        return self.config.zeta_w * self.window.decay(self.config.drop_schedule, self.steps)
+
+    def step(self) -> None:
+        super().step()
+        if self.config.grow_init == "stale":
+            self.masks.apply_to_weights()
+
+    @torch.no_grad()
+    def update(self) -> None:
+        for name in self.masks:
+            self._update_layer(name)
+        self.zeta_g = self._next_zeta_g(self.masks.sparsity_weights())
+
+    def _next_zeta_g(self, reached: float) -> float:
+        if self.sparsity == 0:
+            return 1.0 + self.config.tau
+        switch = self.sparsity * ((1 - self.zeta_w / 2) if self.config.zeta_rule == "demo" else 1.0)
+        margin = -self.config.tau if reached < switch else self.config.tau
+        return (1 + margin) * reached / self.sparsity
+
+    def _update_layer(self, name: str) -> None:
+        weight = self.masks.layers[name].weight.detach()
+        magnitude, active = sphere.rows(weight.abs()), sphere.rows(self.masks[name].bool())
+        dropped = below_row_mean(magnitude, active, self.zeta_w)
+        if self.born:
+            dropped &= sphere.rows(self.steps - self.born[name]) >= self.config.grace_steps
+        kept = active & ~dropped
+        grown = self._grow(sphere.rows(self.gradient(name)), kept, dropped.sum(1))
+        if self.config.revive:
+            grown |= ~active.any(1, keepdim=True)
+        new = (grown & ~active).view_as(weight)
+        self.set_mask(name, (kept | grown).view_as(weight), self._new_values(name, magnitude, active))
+        if self.born:
+            self.born[name].masked_fill_(new, self.steps)
+
+    def _new_values(self, name: str, magnitude: Tensor, active: Tensor) -> Tensor | None:
+        if self.config.grow_init != "threshold":
+            return None
+        mean = (magnitude * active).sum(1, keepdim=True) / active.sum(1, keepdim=True).clamp(min=1)
+        gradient = self.gradient(name)
+        return -gradient.sign() * (self.zeta_w * mean).expand_as(magnitude).reshape(gradient.shape)
+
+    def _grow(self, grad: Tensor, kept: Tensor, dropped_count: Tensor) -> Tensor:
+        score, candidates = grad.abs(), ~kept
+        if self.config.grow_score == "signed":
+            score = grad / torch.linalg.vector_norm(grad, dim=1, keepdim=True).clamp(min=torch.finfo(grad.dtype).tiny)
+            candidates = candidates & (grad > 0)
+        wanted = share(self.zeta_g, dropped_count)
+        if self.config.grow_scope == "neuron":
+            return top_k_rows(score, wanted, candidates)
+        return top_k(score, int(wanted.sum()), candidates)
+
+    def state_dict(self) -> dict:
+        return super().state_dict() | {"zeta_g": self.zeta_g, "born": self.born}
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        self.zeta_g, self.born = state["zeta_g"], state["born"]

@@ -1,0 +1,33 @@
+"""RigL (Evci et al. 2020): SET that grows where the gradient is largest."""
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lpss.sparse.methods.base import METHODS
+from lpss.sparse.methods.set import DropGrow
+
+
+@METHODS.register("rigl")
+class RigL(DropGrow):
+    """Drops the weights of smallest magnitude, grows the connections of largest |gradient|.
+
+    As in the reference's Algorithm 1, a step that updates the topology does not move the weights.
+    """
+
+    @dataclass
+    class Config(DropGrow.Config):
+        name: str = "rigl"
+
+    @property
+    def dense_backward(self) -> bool:
+        return self.due()
+
+    def grow_score(self, name: str) -> Tensor:
+        return self.gradient(name).abs()
+
+    def step(self) -> None:
+        if self.due():
+            self.update()
+            self.steps += 1
+        else:
+            super().step()

@@ -1,0 +1,76 @@
+"""SET, sparse evolutionary training (Mocanu et al. 2018), and the drop-and-grow scheme its successors share."""
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lpss.options import check_range
+from lpss.sparse.methods.base import METHODS, Method, Window
+from lpss.sparse.select import top_k
+
+
+class DropGrow(Method):
+    """At each update every layer drops a fraction of its active weights and grows as many, so sparsity is constant.
+
+    A subclass says which: `drop_score` (the smallest go) and `grow_score` (the largest come). Connections just
+    dropped may be grown again, and then keep their value, as in RigL's reference implementation; new ones are zero.
+    """
+
+    @dataclass
+    class Config:
+        name: str = ""
+        distribution: str = "uniform"
+        drop_fraction: float = 0.3
+        drop_schedule: str = "cosine"
+        begin: float = 0.0
+        end: float = 0.75
+        update_every: int = 0
+
+    def check(self) -> None:
+        config = self.config
+        check_range(config.drop_fraction, "method.drop_fraction", 0, 1, open_low=True)
+        self.window = Window(config.begin, config.end, config.update_every, self.total_steps)
+        self.window.decay(config.drop_schedule, 0)
+
+    def start(self) -> None:
+        self.start_random(self.sparsity, self.config.distribution)
+
+    def due(self) -> bool:
+        return self.window.due(self.steps)
+
+    def drop_score(self, name: str) -> Tensor:
+        """Magnitude of the weights."""
+        return self.masks.layers[name].weight.detach().abs()
+
+    def grow_score(self, name: str) -> Tensor:
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def update(self) -> None:
+        fraction = self.config.drop_fraction * self.window.decay(self.config.drop_schedule, self.steps)
+        for name, count in self.masks.active().items():
+            self.drop_and_grow(name, count, round(fraction * count))
+
+    def drop_and_grow(self, name: str, active_count: int, changes: int) -> None:
+        """Replace up to `changes` of the layer's connections; a dense layer is left alone."""
+        changes = min(changes, self.masks[name].numel() - active_count)
+        active = self.masks[name].bool()
+        kept = top_k(self.drop_score(name), active_count - changes, among=active)
+        grown = top_k(self.grow_score(name), changes, among=~kept)
+        self.set_mask(name, kept | grown)
+
+
+@METHODS.register("set")
+class SET(DropGrow):
+    """Drops the weights of smallest magnitude, grows at random.
+
+    The original drops once an epoch; here the schedule of RigL's comparison is used (every few steps, cosine), so
+    that SET and RigL differ in the grow rule alone.
+    """
+
+    @dataclass
+    class Config(DropGrow.Config):
+        name: str = "set"
+
+    def grow_score(self, name: str) -> Tensor:
+        return torch.rand(self.masks[name].shape, generator=self.generator).to(self.masks[name].device)

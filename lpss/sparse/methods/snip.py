@@ -1,0 +1,75 @@
+"""SNIP (Lee et al. 2019), and the dynamic variant in the demo that the paper's authors published."""
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lpss.errors import UsageError
+from lpss.sparse.distributions import active_counts
+from lpss.sparse.methods.base import METHODS, Method
+from lpss.sparse.methods.set import DropGrow
+from lpss.sparse.select import top_k
+
+
+@METHODS.register("snip")
+class SNIP(Method):
+    """Prunes once, before the first step: the weights of largest |weight x gradient| on the first batch stay.
+
+    scope: `global` (over all layers together, the reference) or `layer` (every layer at its share of `distribution`).
+    """
+
+    @dataclass
+    class Config:
+        name: str = "snip"
+        scope: str = "global"
+        distribution: str = "uniform"
+
+    def check(self) -> None:
+        if self.config.scope not in ("global", "layer"):
+            raise UsageError(f"method.scope must be global or layer, got {self.config.scope!r}")
+
+    def due(self) -> bool:
+        return self.steps == 0
+
+    @property
+    def dense_backward(self) -> bool:
+        return self.due()
+
+    @torch.no_grad()
+    def update(self) -> None:
+        saliency = {name: (layer.weight * self.gradient(name)).abs() for name, layer in self.masks.layers.items()}
+        for name, mask in self._masks_by_saliency(saliency).items():
+            self.set_mask(name, mask)
+        self.warn_collapsed()
+
+    def _masks_by_saliency(self, saliency: dict[str, Tensor]) -> dict[str, Tensor]:
+        shapes = {name: tuple(score.shape) for name, score in saliency.items()}
+        counts = active_counts(shapes, self.sparsity, self.config.distribution)
+        if self.config.scope == "layer":
+            return {name: top_k(score, counts[name], torch.ones_like(score, dtype=torch.bool))
+                    for name, score in saliency.items()}
+        together = torch.cat([score.flatten() for score in saliency.values()])
+        chosen = top_k(together, sum(counts.values()), torch.ones_like(together, dtype=torch.bool))
+        parts = chosen.split([score.numel() for score in saliency.values()])
+        return {name: part.view_as(saliency[name]) for name, part in zip(saliency, parts, strict=True)}
+
+
+@METHODS.register("snip_dynamic")
+class SNIPDynamic(DropGrow):
+    """The demo's reading of SNIP: from a random mask, every 2 steps drop the smallest |gradient|, grow the largest."""
+
+    @dataclass
+    class Config(DropGrow.Config):
+        name: str = "snip_dynamic"
+        drop_fraction: float = 0.2
+        update_every: int = 2
+
+    @property
+    def dense_backward(self) -> bool:
+        return self.due()
+
+    def drop_score(self, name: str) -> Tensor:
+        return self.gradient(name).abs()
+
+    def grow_score(self, name: str) -> Tensor:
+        return self.gradient(name).abs()

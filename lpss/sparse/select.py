@@ -1,0 +1,43 @@
+"""Pickers: scores -> boolean masks. The only index code of the sparse methods."""
+import torch
+from torch import Tensor
+
+
+def top_k(score: Tensor, k: int, among: Tensor) -> Tensor:
+    """True at the k largest scores where `among` is True (all of them where there are fewer)."""
+    chosen = torch.zeros(score.numel(), dtype=torch.bool, device=score.device)
+    k = min(int(k), int(among.sum()))
+    if k > 0:
+        ranked = score.flatten().masked_fill(~among.flatten(), -torch.inf)
+        chosen[ranked.topk(k).indices] = True
+    return chosen.view_as(score)
+
+
+def top_k_rows(score: Tensor, k: Tensor, among: Tensor) -> Tensor:
+    """True at the k[j] largest scores of each row j of `score` (rows, d) where `among` is True."""
+    order = score.masked_fill(~among, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    k = torch.minimum(k, among.sum(1))
+    leading = torch.arange(score.shape[1], device=score.device) < k.unsqueeze(1)
+    return torch.zeros_like(among).scatter_(1, order, leading)
+
+
+def below_row_mean(magnitude: Tensor, active: Tensor, fraction: float) -> Tensor:
+    """True at active entries below `fraction` x the mean magnitude of their row's active entries; all (rows, d)."""
+    count = active.sum(1, keepdim=True).clamp_(min=1)
+    mean = (magnitude * active).sum(1, keepdim=True) / count
+    return active & (magnitude < fraction * mean)
+
+
+def share(fraction: float, counts: Tensor) -> Tensor:
+    """Whole numbers near fraction * counts (rows,), whose running sum is off by less than one everywhere.
+
+    Rounding each row by itself would bias the total where the counts are small.
+    """
+    running = (counts.double() * fraction).cumsum(0).add_(1e-9).floor_()
+    return torch.diff(running, prepend=running.new_zeros(1)).long()
+
+
+def random_k(shape: torch.Size, k: int, generator: torch.Generator) -> Tensor:
+    """True at k entries drawn at random, on the CPU so that every device gets the same mask."""
+    scores = torch.rand(shape, generator=generator)
+    return top_k(scores, k, torch.ones(shape, dtype=torch.bool))
