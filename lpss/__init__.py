@@ -16,6 +16,7 @@ _HOME = {
     "SNIP": "lpss.sparse.methods",
     "SNIPDynamic": "lpss.sparse.methods",
     "LpSS": "lpss.sparse.methods",
+    "LpSSDemo": "lpss.sparse.methods",
 }
 __all__ = [*_HOME, "__version__"]
 

@@ -1,6 +1,5 @@
 """What every sparse training method is: masks, a rule for when to change them, and one `step` for the training loop."""
 import logging
-import warnings
 from dataclasses import dataclass
 
 import torch
@@ -126,8 +125,18 @@ class Method:
             raise UsageError(f"layer {name!r} has no gradient: call step() after backward, on a net that uses the layer")
         return grad
 
-    def warn_collapsed(self) -> list[str]:
-        """One visible line for every layer without any active weight or with neurons without one; returns them."""
+    def requested_density(self) -> dict[str, float]:
+        """Layer name -> density that the requested sparsity means for it."""
+        shapes = {name: tuple(mask.shape) for name, mask in self.masks.items()}
+        counts = active_counts(shapes, self.sparsity, self.distribution())
+        return {name: counts[name] / mask.numel() for name, mask in self.masks.items()}
+
+    def distribution(self) -> str:
+        """How the requested sparsity is spread over layers."""
+        return getattr(self.config, "distribution", "uniform")
+
+    def collapsed(self) -> list[str]:
+        """A line for every layer without any active weight, or with neurons that have none (reads the device)."""
         lines = []
         for name, empty in self.masks.empty_neurons().items():
             neurons = self.masks[name].shape[0]
@@ -135,12 +144,12 @@ class Method:
                 lines.append(f"layer {name!r} has collapsed: none of its weights is active, nothing passes it")
             elif empty:
                 lines.append(f"layer {name!r}: {empty} of {neurons} neurons have no active weight")
-        for line in lines:
-            if "collapsed" in line:
-                warnings.warn(line, RuntimeWarning, stacklevel=3)
-            else:
-                log.warning(line)
         return lines
+
+    def warn_collapsed(self) -> None:
+        """Say so when layers or neurons have no active weight."""
+        for line in self.collapsed():
+            log.warning(line)
 
 
 class Window:

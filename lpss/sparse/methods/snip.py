@@ -28,6 +28,9 @@ class SNIP(Method):
         if self.config.scope not in ("global", "layer"):
             raise UsageError(f"method.scope must be global or layer, got {self.config.scope!r}")
 
+    def distribution(self) -> str:
+        return self.config.distribution if self.config.scope == "layer" else "uniform"
+
     def due(self) -> bool:
         return self.steps == 0
 
@@ -44,7 +47,7 @@ class SNIP(Method):
 
     def _masks_by_saliency(self, saliency: dict[str, Tensor]) -> dict[str, Tensor]:
         shapes = {name: tuple(score.shape) for name, score in saliency.items()}
-        counts = active_counts(shapes, self.sparsity, self.config.distribution)
+        counts = active_counts(shapes, self.sparsity, self.distribution())
         if self.config.scope == "layer":
             return {name: top_k(score, counts[name], torch.ones_like(score, dtype=torch.bool))
                     for name, score in saliency.items()}

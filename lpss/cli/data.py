@@ -1,0 +1,76 @@
+"""`lpss-data`: what data sets there are, which are on disk and whole, and fetching those that are not."""
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lpss.data import DATASETS, default_root
+from lpss.errors import LpssError
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="lpss-data", description=__doc__.partition(": ")[2])
+    top.add_argument("--root", type=Path, help="the data folder (default: $LPSS_DATA, else ~/.cache/lpss)")
+    commands = top.add_subparsers(dest="command", metavar="fetch")
+    fetch = commands.add_parser("fetch", help="download what is missing of the named sets, check the rest")
+    fetch.add_argument("names", nargs="+", metavar="NAME")
+    fetch.add_argument("--root", type=Path, default=argparse.SUPPRESS, help="the data folder")
+    return top
+
+
+def size(count: int) -> str:
+    """A number of bytes as people write it: 5.7 MB."""
+    power = min((len(str(count)) - 1) // 3, 3)
+    value = count / 1000**power
+    return f"{value:.{1 if power and value < 10 else 0}f} {('B', 'kB', 'MB', 'GB')[power]}"
+
+
+def show(root: Path) -> None:
+    """Print a line a data set; a wrong or missing file is named below it."""
+    print(f"data folder: {root}\n")
+    print(f"{'name':15}{'state':10}{'size':>8}  {'licence':31}from")
+    wanting = []
+    for name in DATASETS:
+        source = DATASETS[name]()
+        status = source.status(root)
+        shown = size(status.size) if status.size else "-"
+        print(f"{name:15}{status.state:10}{shown:>8}  {source.licence:31}{source.origin}")
+        if status.detail:
+            print(f"{'':15}{status.detail}")
+        if status.state == "missing":
+            wanting.append(name)
+    if wanting:
+        print(f"\nto download what is missing: lpss-data fetch {' '.join(wanting)}")
+
+
+def fetch(root: Path, names: Sequence[str]) -> int:
+    """Fetch each set, going on after a failure. Returns the exit code of the first failure, else 0."""
+    sources = [DATASETS.find(name)() for name in names]  # a wrong name is found before anything is downloaded
+    code = 0
+    for source in sources:
+        try:
+            source.fetch(root)
+        except LpssError as error:
+            print(error, file=sys.stderr)
+            code = code or error.exit_code
+        else:
+            print(f"{source.name}: {source.status(root).state}")
+    return code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `lpss-data` and return its exit code."""
+    options = parser().parse_args(argv)
+    root = (options.root or default_root()).expanduser()
+    try:
+        if options.command == "fetch":
+            return fetch(root, options.names)
+        show(root)
+    except LpssError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""lpss-table: run folders -> a table of means and standard deviations, and a figure."""
+import argparse
+import sys
+
+from lpss.errors import LpssError
+from lpss.report.collect import collect, layers_of, to_results_csv, write_text
+from lpss.report.render import DEFAULT_LAYOUT, LAYOUTS, render
+from lpss.report.tables import aggregate, compare
+
+DESCRIPTION = """Mean and standard deviation over seeds of the finished runs below the given paths: a line for
+each data set, sparsity, method and differing setting. The table goes to stdout, remarks to stderr."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns 0, or the exit code of the LpssError whose message it prints."""
+    args = _parser().parse_args(argv)
+    try:
+        _run(args)
+    except LpssError as error:
+        print(f"lpss-table: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _run(args: argparse.Namespace) -> None:
+    runs = collect(args.paths)
+    table = aggregate(runs)
+    if args.published or args.source:
+        table = compare(table, args.source or "paper")
+    text = render(table, args.format, args.layout)
+    if args.results:
+        to_results_csv(runs, args.results)
+    if args.figure:
+        # matplotlib takes a second to load: only where it is used.
+        from lpss.report.figures import accuracy_figure
+
+        accuracy_figure(runs, args.figure, layers_of(runs))
+    _remarks(runs)
+    if args.output:
+        write_text(args.output, text)
+    else:
+        sys.stdout.write(text)
+
+
+def _remarks(runs) -> None:
+    states = runs["status"].where(runs["status"].isin(["finished", "diverged"]), "failed")
+    counts = ", ".join(f"{(states == state).sum()} {state}" for state in ("finished", "diverged", "failed"))
+    print(f"lpss-table: {len(runs)} runs: {counts}", file=sys.stderr)
+    for state, folder in zip(states, runs["folder"], strict=True):
+        if state != "finished":
+            print(f"lpss-table: {state}, not averaged: {folder}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("lpss-table", description=DESCRIPTION)
+    add = parser.add_argument
+    add("paths", nargs="*", default=["outputs"], metavar="PATH",
+        help="folders that hold runs at any depth, or a results.csv (default: outputs)")
+    add("--format", choices=list(DEFAULT_LAYOUT), default="markdown", help="default: markdown")
+    add("--layout", choices=LAYOUTS, help="long: a line a cell; wide: a column a method (default for latex)")
+    add("--published", action="store_true", help="the paper's figures beside ours, and the difference")
+    add("--source", metavar="NAME", help="compare with another published source than the paper")
+    add("--output", metavar="FILE", help="write the table here instead of to stdout")
+    add("--figure", metavar="FILE", help="draw accuracy and sparsity per layer into a .png, .pdf or .svg")
+    add("--results", metavar="FILE", help="write a csv with a row a run, from which the table can be rebuilt")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""lpss-train: compose a config, run it (or, with -m, every combination of a sweep)."""
+import logging
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from lpss.config import RunConfig, plain_config
+from lpss.errors import LpssError, UsageError
+
+log = logging.getLogger("lpss")
+
+
+def config_path() -> str:
+    """The checkout's conf/ where it lies beside the package, else the copy inside the installed package."""
+    beside = Path(__file__).resolve().parents[2] / "conf"
+    return str(beside) if (beside / "config.yaml").exists() else "pkg://lpss.conf"
+
+
+def job(config: DictConfig) -> float | None:
+    """One run; returns its last accuracy, which sweepers such as Optuna maximise."""
+    from lpss.train.run import run  # torch is imported only once a config has been composed
+
+    logging.captureWarnings(True)
+    try:
+        result = run(plain_config(config), bar=sys.stderr.isatty())
+    except LpssError as error:
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            _exit(error)
+        log.error("%s: %s", " ".join(HydraConfig.get().overrides.task), error)
+        raise  # the sweep goes on; Hydra raises it again at the end
+    return result["accuracy_last"]
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0, 1 for a failure, 2 for a wrong command or config, 130 for Ctrl-C."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here, where they become one line
+    ConfigStore.instance().store(name="schema", node=RunConfig)
+    try:
+        hydra.main(version_base="1.3", config_path=config_path(), config_name="config")(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        _exit(UsageError(_one_line(error)))
+    except LpssError as error:
+        _exit(error)
+    except KeyboardInterrupt:
+        print("lpss-train: interrupted; the same command continues from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+
+
+def _exit(error: LpssError) -> None:
+    print(f"lpss-train: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
+
+
+def _one_line(error: Exception) -> str:
+    """Hydra's message without its line breaks; the cause where that says more (a wrong value's type, say)."""
+    text = " ".join(str(error).split())
+    cause = " ".join(str(error.__cause__).split("\n")[0].split()) if error.__cause__ is not None else ""
+    return f"{text} ({cause})" if cause and cause not in text else text
+
+
+if __name__ == "__main__":
+    main()

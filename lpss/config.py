@@ -1,0 +1,135 @@
+"""The schema of a run's config, its checks, and the hash that names a run.
+
+Hydra composes `conf/` into these classes, so that a typo in any file or override is an error that names the key. Below
+this module no OmegaConf object exists: a `RunConfig` holds plain values. The groups dataset, model, optimizer,
+method and schedule are mappings here; the class that each `name` stands for checks its own options.
+"""
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lpss.errors import UsageError
+from lpss.options import check_range
+
+PRECISIONS = ("float32", "bfloat16")
+GROUPS = ("dataset", "model", "optimizer", "method", "schedule")
+
+
+@dataclass
+class DataConfig:
+    """Where data sets are; null: $LPSS_DATA, else ~/.cache/lpss. `download` allows fetching what is missing."""
+
+    root: Optional[str] = None  # noqa: UP045 (OmegaConf reads the annotation)
+    download: bool = True
+
+
+@dataclass
+class TrainConfig:
+    """Budget and precision. `max_steps` ends training early (schedules follow); `validation` holds out that fraction
+    of the training set and reports on it; `checkpoint_every` is in epochs, 0 for none."""
+
+    epochs: int = 20
+    batch_size: int = 128
+    max_steps: Optional[int] = None  # noqa: UP045
+    validation: float = 0.0
+    checkpoint_every: int = 1
+    precision: str = "float32"
+
+
+@dataclass
+class LayerRule:
+    """Roles or name patterns of layers that are left out."""
+
+    exclude: list[str] = field(default_factory=list)
+
+
+@dataclass
+class RunConfig:
+    """One run. `experiment_name` labels the runs of an experiment file; `plugins` are modules to import first."""
+
+    dataset: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    method: dict[str, Any] = field(default_factory=dict)
+    schedule: dict[str, Any] = field(default_factory=dict)
+    sparsity: float = 0.9
+    seed: int = 0
+    device: str = "auto"
+    output: str = "outputs"
+    experiment_name: Optional[str] = None  # noqa: UP045
+    plugins: list[str] = field(default_factory=list)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    sphere: LayerRule = field(default_factory=lambda: LayerRule(["head"]))
+    mask: LayerRule = field(default_factory=LayerRule)
+
+    def to_dict(self) -> dict:
+        """Plain nested dicts, as saved in config.yaml and run.json."""
+        return dataclasses.asdict(self)
+
+    def hash(self) -> str:
+        """12 hex digits over every setting that decides the result: not where it runs, reads or writes."""
+        settings = self.to_dict()
+        for key in ("device", "output", "data"):
+            settings.pop(key)
+        settings["train"].pop("checkpoint_every")
+        text = json.dumps(settings, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def folder(self) -> Path:
+        """The run's folder: output / [experiment /] dataset-model / method-sparsity / seed-hash."""
+        model = "-".join(str(part) for part in (self.model["name"], self.model.get("depth"), self.model.get("width"))
+                         if part is not None)
+        parts = [self.experiment_name, f"{self.dataset['name']}-{model}", f"{self.method['name']}-s{self.sparsity:g}",
+                 f"seed{self.seed}-{self.hash()}"]
+        return Path(self.output, *(part.replace("/", "_").replace("..", "_") for part in parts if part))
+
+
+def plain_config(config: DictConfig | Mapping) -> RunConfig:
+    """A checked RunConfig from a composed config. Raises UsageError that names the key."""
+    try:
+        # A plain container first: merging two structured configs would let keys pass that were added with +key=value.
+        values = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
+        run: RunConfig = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), values))
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None)
+        raise UsageError(f"{f'{key}: ' if key else ''}{str(error).splitlines()[0]}") from None
+    _check(run)
+    return run
+
+
+def _check(run: RunConfig) -> None:
+    for group in GROUPS:
+        if not isinstance(getattr(run, group).get("name"), str):
+            raise UsageError(f"{group}.name is missing: choose one with {group}=..., or name it in the file")
+    check_range(run.sparsity, "sparsity", 0, 1, open_high=True)
+    train = run.train
+    for key, value in (("train.epochs", train.epochs), ("train.batch_size", train.batch_size)):
+        if value < 1:
+            raise UsageError(f"{key} must be at least 1, got {value}")
+    if train.max_steps is not None and train.max_steps < 1:
+        raise UsageError(f"train.max_steps must be at least 1 or null, got {train.max_steps}")
+    check_range(train.validation, "train.validation", 0, 1, open_high=True)
+    if train.checkpoint_every < 0:
+        raise UsageError(f"train.checkpoint_every must be at least 0 epochs, got {train.checkpoint_every}")
+    if train.precision not in PRECISIONS:
+        raise UsageError(f"train.precision must be one of {', '.join(PRECISIONS)}, got {train.precision!r}")
+    if not 0 <= run.seed < 2**31:
+        raise UsageError(f"seed must be in [0, 2^31), got {run.seed}")
+    _check_finite(run.to_dict(), "")
+
+
+def _check_finite(value: Any, key: str) -> None:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_finite(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{key} must be a finite number, got {value}")

@@ -1,0 +1,112 @@
+"""What a data set is once it is loaded: two splits of tensors and the facts a model needs."""
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lpss.errors import DataError, UsageError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Inputs and labels: x float32 (N, F) for tables or uint8 (N, C, H, W) for images, y int64 (N,)."""
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def to(self, device: torch.device | str) -> "Split":
+        return Split(self.x.to(device), self.y.to(device))
+
+    def take(self, index: Tensor) -> "Split":
+        """The rows `index` (int64), in that order."""
+        return Split(self.x.index_select(0, index), self.y.index_select(0, index))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training and a test split. `mean` and `std` are per channel in units of 0..1; None for tables."""
+
+    name: str
+    train: Split
+    test: Split
+    classes: int
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(F,) for a table, (C, H, W) for images."""
+        return tuple(self.train.x.shape[1:])
+
+
+@dataclass
+class DatasetConfig:
+    """What a config may say under `dataset:`; a source subclasses it to offer more."""
+
+    name: str
+    augment: dict = field(default_factory=dict)
+    model: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a source must yield: rows of `shape`, labels below `classes`, `train` + `test` rows."""
+
+    shape: tuple[int, ...]
+    classes: int
+    train: int
+    test: int
+
+
+def validate(name: str, where: str, x: Tensor, y: Tensor, expected: Expected) -> None:
+    """Check all rows of a set, training rows first. Raises DataError that names `where`, the file."""
+
+    def refuse(problem: str) -> None:
+        raise DataError(f"{name}: {where}: {problem}; remove it and run `lpss-data fetch {name}`")
+
+    rows = expected.train + expected.test
+    if len(x) != rows or len(y) != rows:
+        refuse(f"{len(x)} rows with {len(y)} labels where {rows} are expected")
+    if tuple(x.shape[1:]) != expected.shape:
+        refuse(f"rows of shape {tuple(x.shape[1:])} where {expected.shape} is expected")
+    if x.is_floating_point() and not torch.isfinite(x).all():
+        refuse(f"row {int((~torch.isfinite(x)).flatten(1).any(1).nonzero()[0]) + 1} holds NaN or infinity")
+    if y.min() < 0 or y.max() >= expected.classes:
+        refuse(f"labels from {int(y.min())} to {int(y.max())} where 0 to {expected.classes - 1} are expected")
+
+
+def check_classes(dataset: Dataset) -> Dataset:
+    """The data set itself, if every class occurs in its training split. Raises DataError otherwise."""
+    counts = torch.bincount(dataset.train.y, minlength=dataset.classes)
+    if not counts.all():
+        empty = ", ".join(str(c) for c in (counts == 0).nonzero().flatten().tolist())
+        raise DataError(f"{dataset.name}: no training row of class {empty} of {dataset.classes}")
+    return dataset
+
+
+def permutation(count: int, seed: int) -> np.ndarray:
+    """A random order of `count` rows. RandomState's stream is frozen: a seed gives one split for ever."""
+    return np.random.RandomState(seed).permutation(count)
+
+
+def hold_out(dataset: Dataset, fraction: float, seed: int) -> Dataset:
+    """Put a part of the training rows, class by class, in the place of the test split, which is dropped.
+
+    Both parts keep the training order; a class with two rows or more is in both. Standardisation stays
+    that of the whole training split. Raises UsageError unless 0 < fraction < 1.
+    """
+    if not 0 < fraction < 1:
+        raise UsageError(f"train.validation={fraction}: the held-out fraction must lie between 0 and 1")
+    y = dataset.train.y.numpy()
+    held = np.zeros(len(y), dtype=bool)
+    shuffled = permutation(len(y), seed)
+    for label in range(dataset.classes):
+        rows = shuffled[y[shuffled] == label]
+        held[rows[: min(len(rows) - 1, max(1, round(fraction * len(rows))))]] = True
+    parts = (torch.from_numpy(np.flatnonzero(mask)) for mask in (~held, held))
+    train, validation = (dataset.train.take(part) for part in parts)
+    return replace(dataset, train=train, test=validation)

@@ -1,0 +1,35 @@
+"""scikit-learn's 8x8 digits: a real set that needs no download, for trials and tests."""
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lpss.data.dataset import DatasetConfig
+from lpss.data.sources import DATASETS, DataSource, RandomSplitConfig, Status
+
+
+class BuiltIn(DataSource):
+    """A set without files."""
+
+    def rows(self, root: Path, config: DatasetConfig, download: bool) -> tuple[Tensor, Tensor]:
+        return self.parse([], config)
+
+    def status(self, root: Path) -> Status:
+        return Status("built in")
+
+
+@DATASETS.register("digits")
+class Digits(BuiltIn):
+    """1,797 handwritten digits as tables of 64 grey values in 0..1."""
+
+    name = "digits"
+    Config = RandomSplitConfig
+    licence = "CC BY 4.0"
+    origin = "scikit-learn (UCI id 80, test part)"
+    shape, classes, train, test = (64,), 10, 1_297, 500
+
+    def parse(self, paths: list[Path], config: DatasetConfig) -> tuple[Tensor, Tensor]:
+        from sklearn.datasets import load_digits  # here, as the import takes seconds
+
+        x, y = load_digits(return_X_y=True)
+        return torch.tensor(x / 16, dtype=torch.float32), torch.tensor(y, dtype=torch.int64)

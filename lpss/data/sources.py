@@ -1,0 +1,154 @@
+"""Where data sets come from: the base of all sources, and the registry that finds one by name.
+
+A new data set is a class with `Config`, `files` and `parse`, registered under its name.
+"""
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lpss.data import cache, store
+from lpss.data.dataset import Dataset, DatasetConfig, Expected, Split, check_classes, permutation, validate
+from lpss.errors import UsageError
+from lpss.registry import Registry
+
+DATASETS = Registry("dataset")
+
+
+def default_root() -> Path:
+    """The folder of all data: $LPSS_DATA, else ~/.cache/lpss."""
+    return Path(os.environ.get("LPSS_DATA") or "~/.cache/lpss").expanduser()
+
+
+@dataclass
+class RandomSplitConfig(DatasetConfig):
+    """A set whose published split is lost: `split_seed` draws one."""
+
+    split_seed: int = 0
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is on disk of a set: "present", "missing", "altered" or "built in", and its size in bytes."""
+
+    state: str
+    size: int = 0
+    detail: str = ""
+
+
+class DataSource:
+    """One data set: its files, how they are read and how their rows are split.
+
+    Subclasses set the attributes and write `parse`. Rows come in file order, training files first; the
+    first `train` rows train, unless `Config` has a `split_seed`, which shuffles them before.
+    """
+
+    name: str
+    Config: type[DatasetConfig] = DatasetConfig
+    files: tuple[store.File, ...] = ()
+    licence = ""
+    shape: tuple[int, ...]
+    classes: int
+    train: int
+    test: int
+    numeric: slice | None = None  # the columns to standardise with training statistics
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    version = 1  # of the parser: a step up makes cached tensors stale
+
+    @property
+    def origin(self) -> str:
+        """The address that the files come from."""
+        return self.files[0].urls[0]
+
+    @property
+    def where(self) -> str:
+        """The file or folder that error messages name."""
+        return self.files[0].path if len(self.files) == 1 else str(Path(self.files[0].path).parent)
+
+    def parse(self, paths: list[Path], config: DatasetConfig) -> tuple[Tensor, Tensor]:
+        """All rows x (N, *shape) and labels y (N,) from the files. Raises DataError naming file and line."""
+        raise NotImplementedError
+
+    def expected(self, root: Path, config: DatasetConfig) -> Expected:
+        return Expected(self.shape, self.classes, self.train, self.test)
+
+    def locate(self, root: Path, config: DatasetConfig, download: bool) -> list[Path]:
+        """The source files, fetched where missing. Raises DataError where they cannot be had."""
+        return store.locate(self.name, root, self.files, download)
+
+    def verify(self, paths: list[Path]) -> None:
+        """Raises DataError where a file is not the published one."""
+        for file, path in zip(self.files, paths, strict=True):
+            store.verify(self.name, file, path)
+
+    def status(self, root: Path) -> Status:
+        return Status(*store.status(root, self.files))
+
+    def fetch(self, root: Path) -> None:
+        """Download what is missing, check what is there. Raises DataError."""
+        self.verify(self.locate(root, self.Config(self.name), download=True))
+
+    def rows(self, root: Path, config: DatasetConfig, download: bool) -> tuple[Tensor, Tensor]:
+        """All rows and labels, from the cache where the files have not changed since they were verified."""
+        paths = self.locate(root, config, download)
+        key = cache.key(root, paths, self.version, [file.checksum for file in self.files])
+        place = "-".join([self.name, *Path(getattr(config, "folder", "")).parts])
+        cached = cache.read(root, place, key)
+        if cached is None:
+            self.verify(paths)
+            x, y = self.parse(paths, config)
+            validate(self.name, self.where, x, y, self.expected(root, config))
+            cache.write(root, place, key, {"x": x, "y": y})
+            return x, y
+        return cached["x"], cached["y"]
+
+    def load(self, root: Path, config: DatasetConfig, download: bool = True) -> Dataset:
+        """The data set, checked and split. Raises DataError or UsageError."""
+        x, y = self.rows(root, config, download)
+        expected = self.expected(root, config)
+        if hasattr(config, "split_seed"):
+            order = torch.from_numpy(permutation(len(y), checked_seed("split_seed", config.split_seed)))
+            x, y = x.index_select(0, order), y.index_select(0, order)
+        train = Split(x[: expected.train], y[: expected.train])
+        test = Split(x[expected.train :], y[expected.train :])
+        if self.numeric is not None:
+            train, test = standardise(train, test, self.numeric)
+        return check_classes(Dataset(self.name, train, test, expected.classes, self.mean, self.std))
+
+
+def standardise(train: Split, test: Split, columns: slice) -> tuple[Split, Split]:
+    """Both splits with `columns` shifted and scaled to mean 0, deviation 1 over the training rows."""
+    known = train.x[:, columns].double()
+    centre, spread = known.mean(0), known.std(0, unbiased=False)
+    spread = torch.where(spread > 0, spread, 1.0)  # a constant column becomes 0, not NaN
+
+    def scaled(split: Split) -> Split:
+        x = split.x.clone()
+        x[:, columns] = ((x[:, columns].double() - centre) / spread).float()
+        return Split(x, split.y)
+
+    return scaled(train), scaled(test)
+
+
+def checked_seed(key: str, seed: int) -> int:
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"dataset.{key}={seed}: a seed is a whole number from 0 to 2**32 - 1")
+    return seed
+
+
+def load(config: DatasetConfig | str, root: Path | str | None = None, download: bool = True) -> Dataset:
+    """Load the data set that `config` (or just a name) asks for, downloading it where it is missing.
+
+    `root` defaults to `default_root()`. Raises UsageError for an unknown name or a wrong option, DataError
+    for files that are missing, altered or malformed.
+    """
+    name = config if isinstance(config, str) else config.name
+    source = DATASETS.find(name)()
+    if isinstance(config, str):
+        config = source.Config(name)
+    elif not isinstance(config, source.Config):  # a plain one: the source's own options at their defaults
+        config = source.Config(**{f.name: getattr(config, f.name) for f in fields(DatasetConfig)})
+    return source.load(Path(root).expanduser() if root else default_root(), config, download)

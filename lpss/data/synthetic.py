@@ -1,0 +1,69 @@
+"""Gaussian clouds around one centre a class, drawn on the spot in any size, for trials and benchmarks."""
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lpss.data.dataset import DatasetConfig, Expected
+from lpss.data.digits import BuiltIn
+from lpss.data.sources import DATASETS, checked_seed
+from lpss.errors import UsageError
+
+
+@dataclass
+class SyntheticConfig(DatasetConfig):
+    """`noise` is the deviation around centres of deviation 1; an `image_shape` [C, H, W] asks for images."""
+
+    features: int = 20
+    classes: int = 4
+    train_size: int = 2000
+    test_size: int = 500
+    noise: float = 0.5
+    image_shape: list[int] | None = None
+    data_seed: int = 0
+
+
+@DATASETS.register("synthetic")
+class Synthetic(BuiltIn):
+    """Balanced classes in random order. Raises UsageError for sizes that cannot be."""
+
+    name = "synthetic"
+    Config = SyntheticConfig
+    licence = "none needed"
+    origin = "drawn from dataset.data_seed"
+
+    def expected(self, root: Path, config: SyntheticConfig) -> Expected:
+        shape = tuple(config.image_shape or (config.features,))
+        return Expected(shape, config.classes, config.train_size, config.test_size)
+
+    def parse(self, paths: list[Path], config: SyntheticConfig) -> tuple[Tensor, Tensor]:
+        check(config)
+        draw = torch.Generator().manual_seed(checked_seed("data_seed", config.data_seed))
+        shape = self.expected(Path(), config).shape
+        # Whole rounds of all classes, training and test apart, so that each holds every class evenly.
+        sizes = (config.train_size, config.test_size)
+        y = torch.cat([torch.randperm(size, generator=draw) % config.classes for size in sizes])
+        centres = torch.randn(config.classes, prod(shape), generator=draw)
+        x = centres[y] + config.noise * torch.randn(len(y), prod(shape), generator=draw)
+        if config.image_shape:
+            x = (128 + 48 * x).clamp(0, 255).to(torch.uint8)
+        return x.reshape(-1, *shape), y
+
+    def load(self, root: Path, config: SyntheticConfig, download: bool = True):
+        channels = config.image_shape[0] if config.image_shape else 0
+        self.mean, self.std = ((0.5,) * channels, (0.2,) * channels) if channels else (None, None)
+        self.numeric = None if channels else slice(None)
+        return super().load(root, config, download)
+
+
+def check(config: SyntheticConfig) -> None:
+    """Raises UsageError that names the first option out of range."""
+    least = {"features": 1, "classes": 2, "train_size": config.classes, "test_size": 1, "noise": 0}
+    for key, lowest in least.items():
+        if getattr(config, key) < lowest:
+            raise UsageError(f"dataset.{key}={getattr(config, key)}: at least {lowest} is needed")
+    shape = config.image_shape
+    if shape is not None and (len(shape) != 3 or min(shape) < 1):
+        raise UsageError(f"dataset.image_shape={list(shape)}: must be [channels, height, width]")

@@ -1,0 +1,164 @@
+"""Run folders (or a results.csv) -> one flat DataFrame, a row a run. Reads files only, without torch."""
+import csv
+import json
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from lpss.errors import LpssError, UsageError
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+
+
+def _text(value) -> str:
+    """Text as it is, null as "", everything else (p, versions, config, warnings) as canonical JSON."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _integer(value):
+    return pd.NA if value in (None, "") else int(value)
+
+
+def _real(value) -> float:
+    return float("nan") if value in (None, "") else float(value)
+
+
+COLUMNS = {
+    "folder": _text, "status": _text, "experiment": _text, "dataset": _text, "model": _text, "method": _text,
+    "optimizer": _text, "sparsity": _real, "seed": _integer, "p": _text, "accuracy_last": _real,
+    "accuracy_best": _real, "accuracy_best_epoch": _integer, "evaluated_on": _text, "loss_last": _real,
+    "epochs": _integer, "steps": _integer, "sparsity_weights": _real, "sparsity_all_parameters": _real,
+    "parameters": _integer, "maskable_weights": _integer, "active_weights": _integer,
+    "train_flops_relative": _real, "inference_flops_relative": _real, "wall_time_s": _real,
+    "peak_memory_bytes": _integer, "device": _text, "device_name": _text, "versions": _text,
+    "git_commit": _text, "config_hash": _text, "config": _text, "warnings": _text, "started": _text,
+    "finished": _text,
+}  # fmt: skip
+DTYPES = {_integer: "Int64", _real: "float64"}
+RUN_COLUMNS = ["folder", "experiment", "dataset", "model", "method", "sparsity", "seed", "evaluated_on",
+               "status", "config_hash", "config"]  # fmt: skip
+LAYER_COLUMNS = ["layer", "role", "shape", "p", "weights", "density_requested", "density_reached",
+                 "sparsity_reached", "hoyer_sparsity"]  # fmt: skip
+
+
+def collect(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
+    """One row for each run.json at or below `paths` (folders, run.json files, results.csv files).
+
+    Columns: `folder`, then the fields of run.json, in the order of `COLUMNS`. Text columns hold "" for null,
+    and JSON for `p` (a number or mapping), `versions`, `config` and `warnings`; integers are Int64, the rest
+    float64. Of runs with the same config_hash, dataset, method and seed only the newest stays. Sorted by
+    folder. A file that cannot be read as a run is skipped, with a logged warning that names it.
+    Raises UsageError for a path that does not exist, a csv with other columns, or where no run is found.
+    """
+    paths, rows = _listed(paths), []
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{path}: no such file or folder")
+        if path.suffix == ".csv":
+            rows += _read_results(path)
+        else:
+            files = sorted(path.rglob("run.json")) if path.is_dir() else [path]
+            rows += [row for row in map(_read_run, files) if row]
+    if not rows:
+        raise UsageError(f"no runs (run.json files) in {', '.join(map(str, paths))}")
+    types = {name: DTYPES[convert] for name, convert in COLUMNS.items() if convert in DTYPES}
+    return _newest(pd.DataFrame(rows, columns=list(COLUMNS)).astype(types))
+
+
+def to_results_csv(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write what `collect` returned, all digits kept, so that `collect(path)` returns it again.
+
+    Raises LpssError where the file cannot be written.
+    """
+    write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+
+
+def layers(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
+    """The rows of layers.csv of all runs at or below `paths`: `RUN_COLUMNS`, then `LAYER_COLUMNS`.
+
+    Rows keep the network's order. Raises UsageError like `collect`, and where no run has a layers.csv.
+    """
+    paths = _listed(paths)
+    found = layers_of(collect(paths))
+    if found.empty:
+        raise UsageError(f"no layers.csv in {', '.join(map(str, paths))}")
+    return found
+
+
+def layers_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """The layers of runs already collected, as `layers` gives them; empty where no layers.csv is left."""
+    parts = []
+    for run in runs[RUN_COLUMNS].to_dict("records"):
+        file = Path(run["folder"]) / "layers.csv"
+        if not file.is_file():
+            continue
+        try:
+            part = pd.read_csv(file, dtype={"layer": str, "role": str, "shape": str, "p": str})[LAYER_COLUMNS]
+        except (OSError, ValueError, KeyError) as error:
+            log.warning("skipped %s: %s", file, _line(error))
+            continue
+        parts.append(part.assign(**run)[RUN_COLUMNS + LAYER_COLUMNS])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=RUN_COLUMNS + LAYER_COLUMNS)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as it is, in UTF-8; folders are made. Raises LpssError where `path` cannot be written."""
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(text.encode())
+    except OSError as error:
+        raise LpssError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _listed(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+    return [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+
+
+def _read_run(file: Path) -> dict | None:
+    try:
+        run = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(run, dict) or not {"schema", "status", "dataset", "method"} <= run.keys():
+            raise ValueError("not the record of a run")
+        if run["schema"] != SCHEMA:
+            raise ValueError(f"its schema is {run['schema']!r}, this version reads {SCHEMA}")
+        return _row({**run, "folder": file.parent.as_posix()})
+    except (OSError, ValueError, TypeError) as error:
+        log.warning("skipped %s: %s", file, _line(error))
+
+
+def _read_results(file: Path) -> list[dict]:
+    try:
+        with open(file, encoding="utf-8", newline="") as lines:
+            reader = csv.DictReader(lines)
+            lacking = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if lacking:
+                raise UsageError(f"{file} is no results.csv of lpss-table: it has no column {lacking[0]!r}")
+            return [_row(row) for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
+        raise UsageError(f"{file} cannot be read: {_line(error)}") from error
+
+
+def _row(record: dict) -> dict:
+    return {name: convert(record.get(name)) for name, convert in COLUMNS.items()}
+
+
+def _newest(frame: pd.DataFrame) -> pd.DataFrame:
+    """Drop all but the newest of each run; a run without a hash is only ever its own duplicate."""
+    stamp = frame["finished"].where(frame["finished"] != "", frame["started"])
+    frame = frame.assign(
+        when=pd.to_datetime(stamp, utc=True, errors="coerce", format="ISO8601"),
+        key=frame["config_hash"].where(frame["config_hash"] != "", frame["folder"]),
+    )
+    frame = frame.sort_values(["when", "folder"], na_position="first", kind="stable")
+    frame = frame.drop_duplicates(["key", "dataset", "method", "seed"], keep="last")
+    return frame.drop(columns=["when", "key"]).sort_values("folder", kind="stable", ignore_index=True)
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,28 @@
+"""Accuracies that others have published, to stand beside ours. The numbers live in published.csv."""
+from pathlib import Path
+
+import pandas as pd
+
+from lpss.errors import UsageError
+from lpss.registry import suggestion
+
+# Two of our methods are second readings of a method the paper names once.
+READING_OF = {"snip_dynamic": "snip", "lpss_demo": "lpss"}
+
+
+def published(source: str | None = None) -> pd.DataFrame:
+    """Columns dataset, sparsity, method, accuracy (0..1), source; the baseline is `dense` at sparsity 0.
+
+    Sources: `paper` (Table 4; one run a cell, the model sizes of that table); `rigl-authors-erk` and
+    `rigl-authors-erk-2x` (WRN-22-2 on CIFAR-10, 250 epochs and twice that, google-research/rigl issue 8);
+    `reproduction` and `reproduction-erk` (a reproducibility study of RigL, means over seeds, uniform, ERK).
+    With `source`, only its rows. Raises UsageError for a source that is not there.
+    """
+    exact = {"sparsity": float, "accuracy": float}  # sparsity is a key: it must equal the literal 0.9
+    frame = pd.read_csv(Path(__file__).with_name("published.csv"), converters=exact)
+    if source is None:
+        return frame
+    known = list(dict.fromkeys(frame["source"]))
+    if source not in known:
+        raise UsageError(f"unknown source {source!r}{suggestion(source, known)}; known: {', '.join(known)}")
+    return frame[frame["source"] == source].reset_index(drop=True)

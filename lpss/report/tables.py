@@ -1,0 +1,168 @@
+"""Runs -> cells: mean and spread over seeds, what is best, what must not be mixed, what others published."""
+import json
+import math
+import re
+
+import pandas as pd
+
+from lpss.report.names import DATASETS, METHODS, rank
+from lpss.report.published import READING_OF, published
+
+CELL = ["experiment", "dataset", "model", "method", "sparsity", "evaluated_on"]
+# What two methods must share before one can be called better.
+CONTEST = ["dataset", "model", "sparsity", "evaluated_on"]
+# Settings that do not make another experiment: which seed, where it ran, where files lie, how it was saved.
+INCIDENTAL = {"seed", "device", "output", "data", "train.checkpoint_every"}
+MISSED = 0.01  # a reached sparsity further than this from the requested one is noted
+
+
+def settle(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of `collect` with dense at sparsity 0 and a column `settings`, sorted by seed.
+
+    A dense run repeated with the same seed and settings (a sweep over sparsities repeats it) stays once.
+    `settings` tells runs apart that share a `CELL` but not a configuration, by the keys that differ
+    ("optimizer.p=1.1"); it is "" where there is nothing to tell apart.
+    """
+    runs = runs.copy()
+    runs.loc[runs["method"] == "dense", "sparsity"] = 0.0
+    runs["settings"] = ""
+    for _, cell in runs.groupby(CELL, dropna=False, sort=False):
+        runs.loc[cell.index, "settings"] = _differences(cell["config"].tolist(), cell["method"].iloc[0])
+    runs = runs.sort_values(["seed", "config_hash", "folder"], ignore_index=True)
+    # A sweep over sparsities trains the dense baseline once for each, alike: a seed must count once.
+    again = runs.duplicated([*CELL, "settings", "seed", "status"]) & (runs["method"] == "dense")
+    return runs[~again].reset_index(drop=True)
+
+
+def aggregate(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row for each experiment, dataset, model, method, sparsity, evaluated_on, `settings` (see `settle`).
+
+    Columns: those seven; accuracy_mean, accuracy_std (ddof 1, NaN for one run), n (finished runs, the only
+    ones averaged); best (bool: the highest mean, to four decimals, among the two or more sparse rows that
+    share dataset, model, sparsity and evaluated_on); accuracy_best_mean (mean of the best epochs);
+    sparsity_reached; train_flops and inference_flops (relative to dense); diverged and failed (how many);
+    notes (text).
+    """
+    rows = [
+        {**dict(zip([*CELL, "settings"], key, strict=True)), **_summary(cell)}
+        for key, cell in settle(runs).groupby([*CELL, "settings"], dropna=False)
+    ]
+    table = pd.DataFrame(sorted(rows, key=_order))
+    table.insert(table.columns.get_loc("n") + 1, "best", _best(table))
+    return table
+
+
+def compare(table: pd.DataFrame, source: str = "paper") -> pd.DataFrame:
+    """The table with the columns published, difference (ours - published, in points) and source.
+
+    Only rows evaluated on the test set are compared; cells nobody published are NaN, their source "".
+    Raises UsageError for an unknown source.
+    """
+    figures = published(source).set_index(["dataset", "method", "sparsity"])["accuracy"]
+    keys = zip(table["dataset"], table["method"].replace(READING_OF), table["sparsity"].round(6), strict=True)
+    theirs = pd.Series([figures.get(key, math.nan) for key in keys], index=table.index, dtype="float64")
+    theirs = theirs.where(table["evaluated_on"] == "test")
+    return table.assign(
+        published=theirs,
+        difference=100 * (table["accuracy_mean"] - theirs),
+        source=[source if known else "" for known in theirs.notna()],
+    )
+
+
+def four(accuracy: float) -> str:
+    """An accuracy as the paper prints it: .9123; a dash for NaN."""
+    return decimals(accuracy, 4)
+
+
+def decimals(value: float, places: int) -> str:
+    """`value` without its leading zero; a dash for NaN."""
+    return "-" if math.isnan(value) else re.sub(r"^(-?)0\.", r"\1.", f"{value:.{places}f}")
+
+
+def natural(text: str) -> list:
+    """A sort key under which p=1.1 < p=1.15 < p=1.2 and n=9 < n=10."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", text)
+    return [(0, float(part), "") if i % 2 else (1, 0.0, part) for i, part in enumerate(parts)]
+
+
+def _differences(configs: list[str], method: str) -> list[str]:
+    """For each configuration (JSON, "" if unknown): its values of the keys in which they differ."""
+    flat = [_flatten(json.loads(config)) if config else None for config in configs]
+    known = [settings for settings in flat if settings is not None]
+    ignored = {"sparsity"} if method == "dense" else set()
+    keys = sorted({key for settings in known for key in settings} - ignored)
+    varied = [key for key in keys if len({settings.get(key, "unset") for settings in known}) > 1]
+    unknown = "configuration unknown" if known else ""
+    return [
+        unknown if settings is None else ", ".join(f"{key}={settings.get(key, 'unset')}" for key in varied)
+        for settings in flat
+    ]
+
+
+def _flatten(config: dict, prefix: str = "") -> dict[str, str]:
+    flat = {}
+    for key, value in config.items():
+        key = f"{prefix}{key}"
+        if key in INCIDENTAL:
+            continue
+        if isinstance(value, dict) and value:
+            flat |= _flatten(value, f"{key}.")
+        else:
+            flat[key] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return flat
+
+
+def _summary(cell: pd.DataFrame) -> dict:
+    good = cell[(cell["status"] == "finished") & cell["accuracy_last"].map(math.isfinite)]
+    diverged = cell[cell["status"] == "diverged"]
+    failed = cell.drop(good.index.union(diverged.index))
+    return {
+        "accuracy_mean": good["accuracy_last"].mean(),
+        "accuracy_std": good["accuracy_last"].std(ddof=1),
+        "n": len(good),
+        "accuracy_best_mean": good["accuracy_best"].mean(),
+        "sparsity_reached": good["sparsity_weights"].mean(),
+        "train_flops": good["train_flops_relative"].mean(),
+        "inference_flops": good["inference_flops_relative"].mean(),
+        "diverged": len(diverged),
+        "failed": len(failed),
+        "notes": "; ".join(_notes(cell, good, diverged, failed)),
+    }
+
+
+def _notes(cell: pd.DataFrame, good: pd.DataFrame, diverged: pd.DataFrame, failed: pd.DataFrame):
+    for word, lost in (("diverged", diverged), ("failed", failed)):
+        if len(lost):
+            seeds = ", ".join(map(str, lost["seed"]))
+            yield f"{len(lost)} of {len(cell)} {word} (seed {seeds}), not averaged"
+    if good["seed"].duplicated().any():
+        yield "a seed occurs more than once"
+    requested, reached = cell["sparsity"].iloc[0], good["sparsity_weights"].mean()
+    if abs(requested - reached) > MISSED:
+        yield f"reached sparsity {decimals(reached, 3)}, not {decimals(requested, 3)}"
+    yield from _mixed(good)
+
+
+def _mixed(good: pd.DataFrame):
+    versions = [json.loads(text) if text else {} for text in good["versions"]]
+    for package in sorted({name for one in versions for name in one}):
+        if len(found := sorted({str(one.get(package, "?")) for one in versions})) > 1:
+            yield f"mixed {package}: {', '.join(found)}"
+    devices = {f"{kind} ({name})" for kind, name in zip(good["device"], good["device_name"], strict=True)}
+    if len(devices) > 1:
+        yield f"mixed device: {', '.join(sorted(devices))}"
+    if len(commits := {commit[:8] or "unknown" for commit in good["git_commit"]}) > 1:
+        yield f"mixed commit: {', '.join(sorted(commits))}"
+
+
+def _best(table: pd.DataFrame) -> pd.Series:
+    """Compared as printed, to four decimals: two figures that look equal are both best."""
+    shown = pd.to_numeric(table["accuracy_mean"].map(four), errors="coerce").where(table["method"] != "dense")
+    groups = shown.groupby([table[name] for name in CONTEST], dropna=False)
+    return (shown == groups.transform("max")) & (groups.transform("count") > 1)
+
+
+def _order(row: dict) -> tuple:
+    sparsity = -1.0 if math.isnan(row["sparsity"]) else row["sparsity"]
+    return (rank(row["dataset"], DATASETS), row["experiment"], row["model"], row["evaluated_on"], sparsity,
+            rank(row["method"], METHODS), natural(row["settings"]))  # fmt: skip

@@ -1,0 +1,22 @@
+"""LpSS as the demo that the paper's authors published runs it, where that differs from the paper's text."""
+from dataclasses import dataclass
+
+from lpss.sparse.methods.base import METHODS
+from lpss.sparse.methods.lpss import LpSS
+
+
+@METHODS.register("lpss_demo")
+class LpSSDemo(LpSS):
+    """LpSS with the demo's choices as defaults: its switch rule and margin, signed gradients over the whole layer,
+    an unmasked v, and empty neurons revived."""
+
+    @dataclass
+    class Config(LpSS.Config):
+        name: str = "lpss_demo"
+        tau: float = 0.1
+        update_every: int = 40
+        zeta_rule: str = "demo"
+        grow_score: str = "signed"
+        grow_scope: str = "layer"
+        grow_init: str = "stale"
+        revive: bool = True

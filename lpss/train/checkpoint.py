@@ -1,0 +1,26 @@
+"""Checkpoints: everything a run needs to go on, in one file, written whole or not at all and read without pickle."""
+import logging
+import pickle
+from pathlib import Path
+
+import torch
+
+from lpss.train.files import write_atomically
+
+log = logging.getLogger(__name__)
+
+
+def save(path: Path, state: dict) -> None:
+    """Write nested dicts and lists of tensors, numbers and strings."""
+    write_atomically(path, lambda temporary: torch.save(state, temporary))
+
+
+def load(path: Path, device: torch.device) -> dict | None:
+    """The saved state, or None where there is none or it cannot be read (the run then starts afresh)."""
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError, KeyError) as error:
+        log.warning("%s cannot be read (%s): the run starts afresh", path, str(error).splitlines()[0])
+        return None

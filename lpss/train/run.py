@@ -1,0 +1,219 @@
+"""One run from its config to its folder: data, net, optimizer, method, training, results."""
+import importlib
+import logging
+import os
+import sys
+import time
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+from lpss.config import RunConfig
+from lpss.data import DATASETS, AugmentConfig, Batches, eval_batches, hold_out, load
+from lpss.errors import UsageError
+from lpss.models import MODELS, build_model, choose_model
+from lpss.optim.build import OPTIMIZERS, build_optimizer
+from lpss.optim.groups import layer_p
+from lpss.optim.schedules import SCHEDULES
+from lpss.options import make_options
+from lpss.sparse.methods import METHODS, Method
+from lpss.train import checkpoint
+from lpss.train.cost import Cost
+from lpss.train.environment import (
+    choose_device,
+    device_name,
+    git_commit,
+    peak_memory,
+    reset_peak_memory,
+    versions,
+)
+from lpss.train.loop import Diverged, Progress, fit
+from lpss.train.record import RunFolder
+
+log = logging.getLogger("lpss")
+EVAL_BATCH = 2000
+ENDED = ("finished", "diverged")
+
+
+def complete(config: RunConfig) -> RunConfig:
+    """The config with every option of every group written out, `auto` resolved, and nothing that has no effect.
+
+    So settings that mean the same have the same hash. Imports `config.plugins` first. Raises UsageError.
+    """
+    _import_plugins(config.plugins)
+    config.dataset = asdict(make_options(DATASETS.find(config.dataset["name"]).Config, config.dataset, "dataset"))
+    model = choose_model(config.model, config.dataset["model"])
+    config.model = asdict(make_options(MODELS.find(model["name"]).Config, model, "model"))
+    config.optimizer = asdict(make_options(OPTIMIZERS.find(config.optimizer["name"]), config.optimizer, "optimizer"))
+    config.method = asdict(make_options(METHODS.find(config.method["name"]).Config, config.method, "method"))
+    config.schedule = asdict(make_options(SCHEDULES.find(config.schedule["name"]).Config, config.schedule, "schedule"))
+    AugmentConfig.of(config.dataset["augment"])
+    if config.method["name"] == "dense":
+        config.sparsity = 0.0
+    return config
+
+
+def run(config: RunConfig, *, bar: bool = False) -> dict:
+    """Train as configured and return run.json's content; a run that has ended before is not trained again.
+
+    Raises LpssError for what the user can mend. Other exceptions are recorded in run.json with status `failed`
+    before they are raised again; such a run is trained anew at the next call.
+    """
+    config = complete(config)
+    folder = RunFolder(config.folder())
+    earlier = folder.result()
+    if earlier is not None and earlier.get("status") in ENDED:
+        log.info("%s: %s before, skipped (%s)", _label(config), earlier["status"], folder.path)
+        return earlier
+    session = Session(config, folder)
+    folder.write_config(config)
+    handler = folder.log_handler()
+    log.addHandler(handler)
+    try:
+        result = session.train(bar)
+    except BaseException as error:
+        if isinstance(error, Exception):
+            folder.write_result(session.result("failed") | {"error": f"{type(error).__name__}: {error}"})
+        raise
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+    return result
+
+
+class Session:
+    """Everything one run is made of, built from its config; `train` runs it to its end."""
+
+    def __init__(self, config: RunConfig, folder: RunFolder):
+        self.config, self.folder = config, folder
+        self.started = time.time()
+        self.device = choose_device(config.device)
+        reset_peak_memory(self.device)
+        train = config.train
+        data = load(make_options(DATASETS.find(config.dataset["name"]).Config, config.dataset, "dataset"),
+                    config.data.root, config.data.download)
+        if train.validation:
+            data = hold_out(data, train.validation, config.seed)
+        self.augment = AugmentConfig.of(config.dataset["augment"])
+        self.batches = Batches(data.train, train.batch_size, seed=config.seed, device=self.device, mean=data.mean,
+                               std=data.std, augment=self.augment)
+        test = data.test.to(self.device)
+        self.eval_batches = lambda: eval_batches(test, EVAL_BATCH, device=self.device, mean=data.mean, std=data.std)
+        steps = train.epochs * len(self.batches)
+        self.total_steps = min(steps, train.max_steps or steps)
+
+        torch.manual_seed(config.seed)
+        self.net = build_model(config.model, {}, data.input_shape, data.classes).to(self.device)
+        self.schedule = SCHEDULES.find(config.schedule["name"])
+        self.schedule = self.schedule(make_options(self.schedule.Config, config.schedule, "schedule"))
+        self.optimizer = build_optimizer(self.net, config.optimizer, exclude=config.sphere.exclude, sparsity=config.sparsity)
+        self.method: Method = METHODS.find(config.method["name"])(
+            self.net, self.optimizer, sparsity=config.sparsity, total_steps=self.total_steps, exclude=config.mask.exclude,
+            seed=config.seed, **config.method)
+        self.cost = Cost(self.net, self.method.masks, next(self.eval_batches())[0][:1])
+        self.progress = Progress()
+        self.earlier_seconds = 0.0
+
+    def train(self, bar: bool) -> dict:
+        """Train to the end, from the checkpoint where there is one; returns run.json's content."""
+        self._resume()
+        status = "finished"
+        try:
+            fit(self.net, self.method, self.batches, self.schedule, self.eval_batches, self.cost,
+                epochs=self.config.train.epochs, total_steps=self.total_steps, progress=self.progress,
+                precision=self.config.train.precision, bar=bar, label=_label(self.config), after_epoch=self._save)
+        except Diverged as error:
+            status = "diverged"
+            log.warning("%s: %s", _label(self.config), error)
+        result = self.result(status)
+        self.folder.write_metrics(self.progress.rows)
+        self.folder.write_layers(self.method, self.p)
+        self.folder.write_weights(self.net, self.method)
+        self.folder.write_result(result)
+        log.info("%s: %s, accuracy %.4f (best %.4f), sparsity %.4f, %.0f s -> %s", _label(self.config), status,
+                 result["accuracy_last"], result["accuracy_best"], result["sparsity_weights"], result["wall_time_s"],
+                 self.folder.path)
+        return result
+
+    @property
+    def p(self) -> dict[str, float | None]:
+        """Layer name -> p of the sphere its weights are on, None for off."""
+        return layer_p(self.net, self.config.optimizer.get("p"), exclude=self.config.sphere.exclude,
+                       sparsity=self.config.sparsity)
+
+    def result(self, status: str) -> dict:
+        """run.json's content as of now."""
+        config, masks, rows = self.config, self.method.masks, self.progress.rows
+        last = rows[-1] if rows else {}
+        best = self.progress.best() if rows else {}
+        return {
+            "schema": 1, "status": status, "experiment": config.experiment_name,
+            "dataset": config.dataset["name"], "model": config.model["name"], "method": config.method["name"],
+            "optimizer": config.optimizer["name"], "sparsity": config.sparsity, "seed": config.seed,
+            "p": config.optimizer.get("p"),
+            "accuracy_last": last.get("eval_accuracy", float("nan")),
+            "accuracy_best": best.get("eval_accuracy", float("nan")), "accuracy_best_epoch": best.get("epoch"),
+            "evaluated_on": "validation" if config.train.validation else "test",
+            "loss_last": last.get("eval_loss", float("nan")), "epochs": self.progress.epoch, "steps": self.progress.step,
+            "sparsity_weights": masks.sparsity_weights(), "sparsity_all_parameters": masks.sparsity_all_parameters(),
+            "parameters": sum(param.numel() for param in self.net.parameters()),
+            "maskable_weights": masks.maskable, "active_weights": sum(masks.active().values()),
+            "train_flops_relative": self.cost.training(), "inference_flops_relative": self.cost.inference(),
+            "inference_flops_dense": self.cost.dense,
+            "wall_time_s": round(self.earlier_seconds + time.time() - self.started, 3),
+            "peak_memory_bytes": peak_memory(self.device),
+            "device": self.device.type, "device_name": device_name(self.device), "versions": versions(),
+            "git_commit": git_commit(), "config_hash": config.hash(), "config": config.to_dict(),
+            "warnings": self._warnings(),
+            "started": _iso(self.started - self.earlier_seconds), "finished": _iso(time.time()),
+        }
+
+    def _warnings(self) -> list[str]:
+        lines = self.method.collapsed()
+        skipped = getattr(self.optimizer, "nonfinite_neurons", 0)
+        if skipped:
+            lines.append(f"{skipped} neuron updates were skipped because the gradient held NaN or inf")
+        return lines
+
+    def _save(self, progress: Progress) -> None:
+        self.folder.write_metrics(progress.rows)
+        every = self.config.train.checkpoint_every
+        if every and progress.epoch % every == 0 and progress.step < self.total_steps:
+            checkpoint.save(self.folder.checkpoint, {
+                "hash": self.config.hash(), "net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "method": self.method.state_dict(), "cost": self.cost.state_dict(), "progress": asdict(progress),
+                "rng": torch.get_rng_state(), "seconds": self.earlier_seconds + time.time() - self.started,
+            })
+
+    def _resume(self) -> None:
+        state = checkpoint.load(self.folder.checkpoint, self.device)
+        if state is None or state.get("hash") != self.config.hash():
+            return
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.method.load_state_dict(state["method"])
+        self.cost.load_state_dict(state["cost"])
+        self.progress = Progress(**state["progress"])
+        self.earlier_seconds = state["seconds"]
+        torch.set_rng_state(state["rng"].cpu())
+        log.info("%s: resumed after epoch %d", _label(self.config), self.progress.epoch)
+
+
+def _label(config: RunConfig) -> str:
+    return f"{config.dataset['name']} {config.method['name']} s={config.sparsity:g} seed={config.seed}"
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
+
+
+def _import_plugins(names: list[str]) -> None:
+    if names and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise UsageError(f"plugins: module {name!r} cannot be imported from {Path.cwd()}: {error}") from None

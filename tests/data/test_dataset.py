@@ -1,0 +1,71 @@
+import pytest
+import torch
+
+from lpss.data.dataset import Dataset, Expected, Split, check_classes, hold_out, validate
+from lpss.errors import DataError, UsageError
+
+
+def numbered(counts, name="toy"):
+    """Row i holds the number i; class c occurs counts[c] times, in turns."""
+    y = torch.tensor([c for turn in range(max(counts)) for c, n in enumerate(counts) if turn < n])
+    x = torch.arange(len(y), dtype=torch.float32)[:, None]
+    return Dataset(name, Split(x, y), Split(x[:2] - 100, y[:2]), len(counts))
+
+
+def test_hold_out_takes_the_same_share_of_every_class_and_drops_the_test_split():
+    part = hold_out(numbered([60, 30, 10]), 0.2, seed=1)
+    assert torch.bincount(part.train.y).tolist() == [48, 24, 8]
+    assert torch.bincount(part.test.y).tolist() == [12, 6, 2]
+    rows = torch.cat([part.train.x, part.test.x]).flatten()
+    assert sorted(rows.tolist()) == list(range(100))
+    assert part.train.x.flatten().diff().min() > 0, "the order of the training rows is kept"
+
+
+def test_hold_out_follows_its_seed():
+    dataset = numbered([50, 50])
+    first, again, other = (hold_out(dataset, 0.3, seed).test.x for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_hold_out_leaves_each_class_in_the_training_split():
+    part = hold_out(numbered([9, 2, 1]), 0.9, seed=0)
+    assert torch.bincount(part.train.y, minlength=3).tolist() == [1, 1, 1]
+    assert torch.bincount(part.test.y, minlength=3).tolist() == [8, 1, 0]
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
+def test_hold_out_refuses_what_is_no_fraction(fraction):
+    with pytest.raises(UsageError, match="train.validation"):
+        hold_out(numbered([5, 5]), fraction, seed=0)
+
+
+def test_input_shape():
+    assert numbered([2, 2]).input_shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "problem"),
+    [
+        (torch.zeros(3, 2), torch.zeros(3, dtype=torch.int64), "3 rows with 3 labels where 4"),
+        (torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64), r"shape \(3,\) where \(2,\)"),
+        (torch.tensor([[0.0, 0], [0, 0], [0, float("nan")], [0, 0]]), torch.zeros(4).long(), "row 3 holds NaN"),
+        (torch.tensor([[0.0, 0], [float("inf"), 0], [0, 0], [0, 0]]), torch.zeros(4).long(), "row 2 holds NaN"),
+        (torch.zeros(4, 2), torch.tensor([0, 1, 2, 0]), "labels from 0 to 2 where 0 to 1"),
+        (torch.zeros(4, 2), torch.tensor([0, -1, 1, 0]), "labels from -1 to 1"),
+    ],
+)
+def test_validate_names_the_file_and_the_remedy(x, y, problem):
+    with pytest.raises(DataError, match=f"toy: toy.csv: .*{problem}.*lpss-data fetch toy"):
+        validate("toy", "toy.csv", x, y, Expected((2,), 2, 3, 1))
+
+
+def test_validate_accepts_what_is_expected():
+    validate("toy", "toy.csv", torch.zeros(4, 2), torch.tensor([0, 1, 1, 0]), Expected((2,), 2, 3, 1))
+
+
+def test_every_class_must_be_trained():
+    whole = numbered([3, 3])
+    assert check_classes(whole) is whole
+    with pytest.raises(DataError, match="no training row of class 0, 2 of 4"):
+        check_classes(Dataset("toy", Split(torch.zeros(2, 1), torch.tensor([1, 3])), whole.test, 4))
