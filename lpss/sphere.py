@@ -40,9 +40,12 @@ def rows(x: Tensor) -> Tensor:
 def abs_power(x: Tensor, a: float) -> Tensor:
     """|x|^a for a > 0, elementwise; 0 stays 0."""
     whole = round(a)
+    base = x.abs()
     if 1 <= whole <= 64 and abs(a - whole) < 1e-6:
-        return _whole_power(x.abs(), whole)
-    return x.abs().log2_().mul_(a).exp2_()
+        return _whole_power(base, whole)
+    # log2(0) = -inf would be right too, but takes ten times as long, and most entries of a sparse weight are 0.
+    power = base.clamp(min=torch.finfo(base.dtype).tiny).log2_().mul_(a).exp2_()
+    return power.mul_(base.sign_())
 
 
 def _whole_power(base: Tensor, n: int) -> Tensor:
@@ -62,23 +65,15 @@ def signed_power(x: Tensor, a: float) -> Tensor:
     return torch.copysign(abs_power(x, a), x)
 
 
-def row_max(x: Tensor) -> Tensor:
-    """(neurons, 1): the largest magnitude of each neuron; NaN where the neuron holds one."""
-    return torch.linalg.vector_norm(rows(x), ord=math.inf, dim=1, keepdim=True)
-
-
 def row_norm(x: Tensor, p: float) -> Tensor:
-    """(neurons, 1): ||x_j||_p of each neuron."""
-    largest = row_max(x)
-    scaled = rows(x) / _nonzero(largest)
-    return largest * abs_power(scaled, p).sum(1, keepdim=True).pow_(1.0 / p)
+    """(neurons, 1): ||x_j||_p of each neuron; not finite where the neuron holds NaN or inf."""
+    scaled, largest = _scaled_magnitudes(x)
+    return abs_power(scaled, p).sum(1, keepdim=True).pow_(1.0 / p).mul_(largest)
 
 
 def normalize(x: Tensor, p: float) -> Tensor:
     """x_j / ||x_j||_p for each neuron, in x's shape; a neuron of zeros stays zero."""
-    scaled = rows(x) / _nonzero(row_max(x))
-    norm = abs_power(scaled, p).sum(1, keepdim=True).pow_(1.0 / p)
-    return (scaled / _nonzero(norm)).view_as(x)
+    return (rows(x) / _nonzero(row_norm(x, p))).view_as(x)
 
 
 def dual_pair(x: Tensor, p: float) -> tuple[Tensor, Tensor]:
@@ -88,12 +83,19 @@ def dual_pair(x: Tensor, p: float) -> tuple[Tensor, Tensor]:
     One power an element serves both. Neurons of zeros give zeros.
     """
     q = dual_exponent(p)
-    scaled = rows(x) / _nonzero(row_max(x))
+    scaled, largest = _scaled_magnitudes(x)
     power = abs_power(scaled, q - 1.0)
-    total = _nonzero((power * scaled.abs()).sum(1, keepdim=True))
-    unit = scaled * total.pow(-1.0 / q)
-    dual = torch.copysign(power, scaled).mul_(total.pow(-(q - 1.0) / q))
+    total = _nonzero(torch.linalg.vecdot(power, scaled).unsqueeze(1))  # ||scaled||_q^q
+    unit = rows(x) / (_nonzero(largest) * total.pow(1.0 / q))
+    dual = power.mul_(total.pow(1.0 / q - 1.0)).copysign_(rows(x))
     return unit.view_as(x), dual.view_as(x)
+
+
+def _scaled_magnitudes(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(|x_j| / max|x_j|, max|x_j|) as (neurons, fan-in) and (neurons, 1); neurons of zeros stay zero."""
+    magnitude = rows(x).abs()
+    largest = magnitude.amax(1, keepdim=True)  # vector_norm(ord=inf) takes ten times as long
+    return magnitude.div_(_nonzero(largest)), largest
 
 
 def _nonzero(x: Tensor) -> Tensor:
@@ -110,6 +112,6 @@ def hoyer_sparsity(weight: Tensor) -> Tensor:
     d = flat.shape[1]
     if d < 2:
         raise ValueError(f"Hoyer's sparsity needs a fan-in of 2 or more, got shape {tuple(weight.shape)}")
-    flat = flat / row_max(flat)
+    flat = flat / flat.abs().amax(1, keepdim=True)
     ratio = flat.abs().sum(1) / flat.square().sum(1).sqrt()
     return (math.sqrt(d) - ratio) / (math.sqrt(d) - 1.0)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import Request, urlopen
 
 from tqdm import tqdm
@@ -49,10 +49,14 @@ def find(root: Path, file: File) -> tuple[File, Path] | None:
 
 
 def checksum(path: Path, kind: str) -> str:
+    """The md5 or sha256 of a file, as "kind:hex". Raises DataError where it cannot be read."""
     digest = hashlib.new(kind, usedforsecurity=False)
-    with open(path, "rb") as stream:
-        while chunk := stream.read(MIB):
-            digest.update(chunk)
+    try:
+        with open(path, "rb") as stream:
+            while chunk := stream.read(MIB):
+                digest.update(chunk)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
     return f"{kind}:{digest.hexdigest()}"
 
 
@@ -145,7 +149,7 @@ def fetch(name: str, root: Path, files: Sequence[File]) -> None:
 
 
 def _try(url: str, folder: Path, wanted: dict[str, int]) -> "Path | DataError":
-    packed = folder / "packed" / Path(url).name
+    packed = folder / "packed" / Path(unquote(urlsplit(url).path)).name
     packed.parent.mkdir(parents=True)
     try:
         download(url, packed, ARCHIVE_LIMIT)

@@ -1,11 +1,12 @@
 """Tiny ImageNet from its folder of JPEG files, the whole set or a part of its classes."""
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image  # comes with torchvision, whose own decoder is deprecated
 from torch import Tensor
 
 from lpss.data import store
@@ -103,13 +104,8 @@ class TinyImageNet(DataSource):
     def parse(self, paths: list[Path], config: TinyImageNetConfig) -> tuple[Tensor, Tensor]:
         train, test = self.found.train, self.found.test
         images = torch.empty(len(train) + len(test), 3, SIDE, SIDE, dtype=torch.uint8)
-
-        def decode(row: int, path: Path) -> None:
+        for row, (path, _) in enumerate(train + test):
             images[row] = read_jpeg(path)
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for _ in pool.map(decode, range(len(images)), (path for path, _ in train + test)):
-                pass
         return images, torch.tensor([label for _, label in train + test])
 
 
@@ -165,12 +161,11 @@ def _images(folder: Path) -> list[Path]:
 
 def read_jpeg(path: Path) -> Tensor:
     """uint8 (3, 64, 64), grey as three equal channels. Raises DataError for another size or content."""
-    from torchvision.io import ImageReadMode, decode_jpeg, read_file  # here, as the import takes seconds
-
     try:
-        image = decode_jpeg(read_file(str(path)), mode=ImageReadMode.RGB)
-    except RuntimeError as error:
-        raise DataError(f"{path} is no readable JPEG ({str(error).splitlines()[0]})") from error
-    if image.shape != (3, SIDE, SIDE):
-        raise DataError(f"{path}: {tuple(image.shape[1:])} pixels where {SIDE} x {SIDE} are expected")
-    return image
+        with Image.open(path, formats=["JPEG"]) as image:
+            if image.size != (SIDE, SIDE):
+                raise DataError(f"{path}: {image.size} pixels where {SIDE} x {SIDE} are expected")
+            pixels = np.array(image.convert("RGB"))
+    except OSError as error:
+        raise DataError(f"{path} is no readable JPEG ({error})") from error
+    return torch.from_numpy(pixels).permute(2, 0, 1)

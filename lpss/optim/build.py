@@ -21,7 +21,7 @@ class SGDConfig:
     """torch.optim.SGD; no weight is on a sphere."""
 
     name: str = "sgd"
-    lr: float = 0.05
+    lr: float = 0.1
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 1e-4

@@ -150,13 +150,14 @@ class LpSGD(SphereOptimizer):
 
     def _sphere_step(self, param: Tensor, group: dict) -> None:
         grad, weight, eta = _compute(param.grad), _compute(param), group["lr"]
-        largest = sphere.row_max(grad)
-        finite = torch.isfinite(largest)
+        norm = sphere.row_norm(grad, sphere.dual_exponent(group["p"]))
+        finite = torch.isfinite(norm)
         self._count_skipped(finite)
         _, delta = sphere.dual_pair(grad, group["p"])
-        target = (1.0 - eta) * weight - eta * delta
-        moved = finite & (largest > 0) & (sphere.row_max(target) > 0)
-        param.copy_(_where_rows(moved, sphere.normalize(target, group["p"]), weight))
+        target = weight * (1.0 - eta) - eta * delta
+        length = sphere.row_norm(target, group["p"])
+        moved = finite & (norm > 0) & (length > 0)
+        param.copy_(_where_rows(moved, target / _by_row(length, target), weight))
 
 
 class LpSGDm(SphereOptimizer):
@@ -180,12 +181,12 @@ class LpSGDm(SphereOptimizer):
         v, mu = self._v(param, group["p"]), self._buffer(param, "mu")
         mu_next = torch.add(grad, mu, alpha=gamma)
         direction = torch.add(grad, mu_next, alpha=gamma) if group["nesterov"] else mu_next
-        largest = sphere.row_max(direction)
-        finite = torch.isfinite(largest)
+        norm = sphere.row_norm(direction, sphere.dual_exponent(group["p"]))
+        finite = torch.isfinite(norm)
         self._count_skipped(finite)
-        target = (1.0 - eta) * v - eta * sphere.normalize(direction, sphere.dual_exponent(group["p"]))
-        moved = finite & (largest > 0) & (sphere.row_max(target) > 0)
+        target = (v * (1.0 - eta)).sub_(direction / _by_row(norm, direction) * eta)
         v_next, weight = sphere.dual_pair(target, group["p"])
+        moved = finite & (norm > 0) & sphere.rows(v_next).any(1, keepdim=True)
         mu.copy_(_where_rows(finite, mu_next, mu))
         v.copy_(_where_rows(moved, v_next, v))
         param.copy_(_where_rows(moved, weight, _compute(param)))
@@ -235,9 +236,16 @@ def _compute(tensor: Tensor) -> Tensor:
     return tensor.detach().to(_compute_dtype(tensor))
 
 
+def _by_row(numbers: Tensor, like: Tensor) -> Tensor:
+    """(neurons, 1) in a shape that broadcasts over `like`."""
+    return numbers.view(-1, *[1] * (like.dim() - 1))
+
+
 def _where_rows(chosen: Tensor, new: Tensor, old: Tensor) -> Tensor:
     """new where the neuron is chosen (neurons, 1), else old."""
-    return torch.where(chosen.view(-1, *[1] * (new.dim() - 1)), new, old)
+    if chosen.is_cpu and bool(chosen.all()):  # the usual case, and here it costs nothing to look
+        return new
+    return torch.where(_by_row(chosen, new), new, old)
 
 
 def _check_group(group: dict) -> None:

@@ -1,4 +1,5 @@
 """Homes of their own for tests, the real data where they are prepared, and a web server on this machine."""
+
 import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -49,7 +50,7 @@ def real(linked_root):
 
 
 class Web:
-    """What the server offers: pages path -> bytes; `cut` closes the first answer to a path after so many bytes."""
+    """What the server offers: path -> bytes; `cut` ends the first answer to a path after so many bytes."""
 
     def __init__(self):
         self.pages, self.cut, self.moved, self.broken = {}, {}, {}, {}

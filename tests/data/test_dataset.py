@@ -49,8 +49,16 @@ def test_input_shape():
     [
         (torch.zeros(3, 2), torch.zeros(3, dtype=torch.int64), "3 rows with 3 labels where 4"),
         (torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64), r"shape \(3,\) where \(2,\)"),
-        (torch.tensor([[0.0, 0], [0, 0], [0, float("nan")], [0, 0]]), torch.zeros(4).long(), "row 3 holds NaN"),
-        (torch.tensor([[0.0, 0], [float("inf"), 0], [0, 0], [0, 0]]), torch.zeros(4).long(), "row 2 holds NaN"),
+        (
+            torch.tensor([[0.0, 0], [0, 0], [0, float("nan")], [0, 0]]),
+            torch.zeros(4).long(),
+            "row 3 holds NaN",
+        ),
+        (
+            torch.tensor([[0.0, 0], [float("inf"), 0], [0, 0], [0, 0]]),
+            torch.zeros(4).long(),
+            "row 2 holds NaN",
+        ),
         (torch.zeros(4, 2), torch.tensor([0, 1, 2, 0]), "labels from 0 to 2 where 0 to 1"),
         (torch.zeros(4, 2), torch.tensor([0, -1, 1, 0]), "labels from -1 to 1"),
     ],

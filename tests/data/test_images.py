@@ -48,9 +48,11 @@ def test_read_idx_refuses(tmp_path, name, content, problem):
 
 def test_read_cifar_batch(tmp_path):
     data = np.arange(2 * 3072, dtype=np.uint64).astype(np.uint8).reshape(2, 3072)
-    (tmp_path / "b").write_bytes(pickle.dumps({b"data": data, b"labels": [3, 7]}, protocol=2).replace(
-        b"numpy._core.multiarray", b"numpy.core.multiarray"
-    ))
+    (tmp_path / "b").write_bytes(
+        pickle.dumps({b"data": data, b"labels": [3, 7]}, protocol=2).replace(
+            b"numpy._core.multiarray", b"numpy.core.multiarray"
+        )
+    )
     images, labels = read_cifar_batch(tmp_path / "b")
     assert images.shape == (2, 3, 32, 32) and labels.tolist() == [3, 7]
     assert images[1, 2, 31, 31] == data[1, -1]
@@ -94,7 +96,9 @@ def test_addresses_and_checksums_are_those_of_torchvision():
 
     for name, theirs in (("mnist", datasets.MNIST), ("fashion_mnist", datasets.FashionMNIST)):
         files = DATASETS[name].files
-        assert [(f.path.rpartition("/")[2], f.checksum.removeprefix("md5:")) for f in files] == theirs.resources
+        assert [
+            (f.path.rpartition("/")[2], f.checksum.removeprefix("md5:")) for f in files
+        ] == theirs.resources
         for file in files:
             assert file.urls == tuple(mirror + file.path.rpartition("/")[2] for mirror in theirs.mirrors)
     batches = datasets.CIFAR10.train_list + datasets.CIFAR10.test_list

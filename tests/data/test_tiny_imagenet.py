@@ -2,7 +2,7 @@ import zipfile
 
 import pytest
 import torch
-from torchvision.io import write_jpeg
+from PIL import Image
 
 from lpss.data import DATASETS, load, store, tiny_imagenet
 from lpss.data.tiny_imagenet import FULL
@@ -11,21 +11,22 @@ from lpss.errors import DataError
 GREYS = {"n02": 40, "n01": 200}  # not in sorted order, as in the real wnids.txt
 
 
-def picture(path, grey, channels=3, side=64):
+def picture(path, grey, mode="RGB", side=64):
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_jpeg(torch.full((channels, side, side), grey, dtype=torch.uint8), str(path))
+    Image.new("L", (side, side), grey).convert(mode).save(path, "JPEG")
 
 
 @pytest.fixture
 def tiny(tmp_path):
-    """Two classes of two images, each of one grey; val is flat, and one image of a class is a grey-scale JPEG."""
+    """Two classes of two images in one grey, the second a grey-scale JPEG; val is flat."""
     folder = tmp_path / "tiny-imagenet-2"
     for wnid, grey in GREYS.items():
         picture(folder / "train" / wnid / "images" / f"{wnid}_0.JPEG", grey)
-        picture(folder / "train" / wnid / "images" / f"{wnid}_1.JPEG", grey, channels=1)
+        picture(folder / "train" / wnid / "images" / f"{wnid}_1.JPEG", grey, mode="L")
     picture(folder / "val" / "images" / "val_0.JPEG", GREYS["n02"])
     picture(folder / "val" / "images" / "val_1.JPEG", GREYS["n01"])
-    (folder / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn02\t0\t0\t9\t9\nval_1.JPEG\tn01\t0\t0\t9\t9\n")
+    annotations = "val_0.JPEG\tn02\t0\t0\t9\t9\nval_1.JPEG\tn01\t0\t0\t9\t9\n"
+    (folder / "val" / "val_annotations.txt").write_text(annotations)
     (folder / "wnids.txt").write_text("".join(f"{wnid}\n" for wnid in GREYS))
     return folder
 
@@ -99,7 +100,15 @@ def claim_to_be_full(tiny):
 
 @pytest.mark.parametrize(
     "damage",
-    [break_size, break_image, lose_training_image, lose_test_image, lose_annotations, lose_class, claim_to_be_full],
+    [
+        break_size,
+        break_image,
+        lose_training_image,
+        lose_test_image,
+        lose_annotations,
+        lose_class,
+        claim_to_be_full,
+    ],
 )
 def test_damage_is_named(tiny, damage):
     problem = damage(tiny)
@@ -131,7 +140,9 @@ def test_download(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(tiny_imagenet, "ARCHIVE", file)
     monkeypatch.setenv("LPSS_DATA_MIRROR", str(tmp_path / "mirror"))
     root = tmp_path / "root"
-    with pytest.raises(DataError, match="2 classes where 200"):  # what arrived is checked like any other folder
+    with pytest.raises(
+        DataError, match="2 classes where 200"
+    ):  # what arrived is checked like any other folder
         DATASETS["tiny_imagenet"]().fetch(root)
     assert len(list((root / FULL / "train").rglob("*.JPEG"))) == 4
     assert [p.name for p in root.iterdir()] == [FULL], "no leftovers"
@@ -140,13 +151,17 @@ def test_download(tiny, tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["altered", "outside"])
 def test_a_bad_archive_leaves_nothing_behind(tiny, tmp_path, monkeypatch, kind):
     (tmp_path / "mirror").mkdir()
-    file = archive(tiny, tmp_path / "mirror" / f"{FULL}.zip", ["../../outside"] if kind == "outside" else None)
+    file = archive(
+        tiny, tmp_path / "mirror" / f"{FULL}.zip", ["../../outside"] if kind == "outside" else None
+    )
     if kind == "altered":
         file = store.File(file.path, file.size, "md5:" + "0" * 32)
     monkeypatch.setattr(tiny_imagenet, "ARCHIVE", file)
     monkeypatch.setenv("LPSS_DATA_MIRROR", str(tmp_path / "mirror"))
     root = tmp_path / "root"
-    with pytest.raises(DataError, match="checksum is wrong" if kind == "altered" else "leads out of the folder"):
+    with pytest.raises(
+        DataError, match="checksum is wrong" if kind == "altered" else "leads out of the folder"
+    ):
         load("tiny_imagenet", root)
     assert not list(root.iterdir()) and not (tmp_path / "outside").exists()
 
@@ -166,4 +181,5 @@ def test_the_real_fifty_classes(real):
     assert dataset.classes == 50 and dataset.train.x.dtype == torch.uint8
     assert torch.bincount(dataset.train.y).tolist() == [500] * 50
     assert torch.bincount(dataset.test.y).tolist() == [50] * 50
-    assert (dataset.train.x[::25].float() / 255).mean((0, 2, 3)).tolist() == pytest.approx(dataset.mean, abs=0.05)
+    channels = (dataset.train.x[::25].float() / 255).mean((0, 2, 3)).tolist()
+    assert channels == pytest.approx(dataset.mean, abs=0.05)

@@ -83,7 +83,7 @@ def test_dna_rows_by_hand(real):
     bases = ["ACGT"[i] for i in x[0].view(60, 4).argmax(1)]
     assert "".join(bases) == "CCAGCTGCATCACAGGAGGCCAGCGAGCAGGTCTGTTCCAAGGGCCTTCGAGCCAGTCTG"
     assert torch.bincount(y).tolist() == [767, 768, 1_655]
-    assert int((x.sum(1) < 60).sum()) == 15 and int(60 * len(x) - x.sum()) == 60, "ambiguous bases are all zeros"
+    assert int((x.sum(1) < 60).sum()) == 15 and int(60 * len(x) - x.sum()) == 60, "N, D, R, S are zeros"
 
 
 def test_mushroom_uses_the_documented_levels(real):

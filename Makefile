@@ -1,0 +1,44 @@
+# make help lists the targets. PYTHON chooses the interpreter that .venv is made with (3.10 to 3.13).
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+
+DATASETS ?= adult,connect4,dna,mushroom,letter,climate,web
+METHODS ?= dense,set,static,rigl,snip,lpss
+SPARSITIES ?= 0.5,0.8,0.9
+SEEDS ?= 0,1,2
+ARGS ?=
+
+.PHONY: help install demo test lint reproduce-table4 clean
+
+help:            ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*##/  make \1/p' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
+	@touch $@
+
+install: $(STAMP)       ## make .venv and install the package into it
+
+demo: $(STAMP)          ## train six methods at sparsity .9 on built-in real data; table and picture in outputs/demo
+	$(BIN)/lpss-train --multirun experiment=quickstart output=outputs/demo \
+	    method=dense,static,set,rigl,snip,lpss sparsity=0.9 seed=0,1,2 $(ARGS)
+	$(BIN)/lpss-table outputs/demo --output outputs/demo/table.md --figure outputs/demo/table.png
+	@cat outputs/demo/table.md
+
+test: $(STAMP)          ## run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)          ## ruff
+	$(BIN)/ruff check .
+
+reproduce-table4: $(STAMP)  ## the paper's Table 4 (DATASETS=letter,dna METHODS=lpss,rigl SPARSITIES=0.9 SEEDS=0,1,2 choose a part)
+	$(BIN)/lpss-train --multirun experiment=table4 output=outputs/table4 dataset=$(DATASETS) method=$(METHODS) \
+	    sparsity=$(SPARSITIES) seed=$(SEEDS) $(ARGS)
+	$(BIN)/lpss-table outputs/table4 --published --output outputs/table4/table4.md --results outputs/table4/results.csv
+	@cat outputs/table4/table4.md
+
+clean:           ## remove .venv and caches, not outputs
+	rm -rf $(VENV) .pytest_cache .ruff_cache build dist *.egg-info

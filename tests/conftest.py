@@ -1,0 +1,33 @@
+"""Shared by all tests: composing a run's config as lpss-train does, and where the real data are."""
+import os
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+
+from lpss.config import RunConfig, plain_config
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def composed(tmp_path):
+    """composed("dataset=letter", ...) -> the RunConfig that lpss-train would run, with its output in tmp_path."""
+
+    def build(*overrides: str) -> RunConfig:
+        ConfigStore.instance().store(name="schema", node=RunConfig)
+        with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+            return plain_config(compose("config", [f"output={tmp_path / 'outputs'}", *overrides]))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def real_uci() -> Path:
+    """A data root with the real UCI sets; skips where this machine has none."""
+    places = [os.environ.get("LPSS_DATA"), REPOSITORY.parent / "shared" / "data", Path("~/.cache/lpss").expanduser()]
+    for place in places:
+        if place and (Path(place) / "uci" / "letter").is_dir():
+            return Path(place)
+    pytest.skip("no real data: set LPSS_DATA to a folder with uci/ (see `lpss-data`)")

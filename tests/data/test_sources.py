@@ -1,0 +1,171 @@
+"""Loading as a whole, with a small set of our own: files, cache, split, checks."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from lpss.data import DATASETS, DatasetConfig, default_root, load
+from lpss.data.dataset import Split
+from lpss.data.sources import DataSource, RandomSplitConfig, standardise
+from lpss.data.store import File
+from lpss.data.table import Table
+from lpss.errors import DataError, UsageError
+
+TEXT = "".join(f"{i},{i % 2}\n" for i in range(10))
+
+
+def toy_file(text):
+    return File("toy/t.data", len(text), f"sha256:{hashlib.sha256(text.encode()).hexdigest()}")
+
+
+class Toy(DataSource):
+    name = "toy"
+    shape, classes, train, test = (1,), 2, 8, 2
+    files = (toy_file(TEXT),)
+
+    def parse(self, paths, config):
+        table = Table.read(paths[0], 2)
+        return table.numbers([0]), table.labels(1, "01")
+
+
+@pytest.fixture
+def toy(monkeypatch, tmp_path):
+    """A registered data set of ten numbered rows, and its root."""
+    monkeypatch.setitem(DATASETS, "toy", Toy)
+    root = tmp_path / "root"
+    (root / "toy").mkdir(parents=True)
+    (root / "toy" / "t.data").write_text(TEXT)
+    return root
+
+
+def test_file_order_is_the_default(toy):
+    dataset = load("toy", toy)
+    assert dataset.train.x.flatten().tolist() == list(range(8)) and dataset.test.x.flatten().tolist() == [
+        8,
+        9,
+    ]
+    assert dataset.name == "toy" and dataset.classes == 2 and dataset.input_shape == (1,)
+
+
+def test_split_seed_shuffles(toy, monkeypatch):
+    monkeypatch.setattr(Toy, "Config", RandomSplitConfig)
+    dataset = load(RandomSplitConfig("toy", split_seed=3), toy)
+    # RandomState(3).permutation(10), which numpy promises never to change
+    assert dataset.train.x.flatten().tolist() == [5, 4, 1, 2, 9, 6, 7, 0]
+    assert dataset.train.y.tolist() == [1, 0, 1, 0, 1, 0, 1, 0]
+    with pytest.raises(UsageError, match="dataset.split_seed=-1"):
+        load(RandomSplitConfig("toy", split_seed=-1), toy)
+
+
+def test_a_plain_config_gets_the_options_of_its_source(toy, monkeypatch):
+    monkeypatch.setattr(Toy, "Config", RandomSplitConfig)
+    assert torch.equal(load(DatasetConfig("toy"), toy).train.x, load(RandomSplitConfig("toy"), toy).train.x)
+
+
+def test_an_unknown_name_is_explained():
+    with pytest.raises(UsageError, match="unknown dataset 'leter', did you mean 'letter'"):
+        load("leter")
+
+
+def test_missing_and_altered_files(toy):
+    path = toy / "toy" / "t.data"
+    path.write_text(TEXT.replace("9", "8"))
+    with pytest.raises(DataError, match="t.data is altered"):
+        load("toy", toy)
+    path.unlink()
+    with pytest.raises(DataError, match="toy: toy/t.data is not in .* was not to be downloaded"):
+        load("toy", toy, download=False)
+
+
+def with_text(monkeypatch, root, text):
+    """The set published as `text`: what a checksum cannot catch, the checks after parsing must."""
+    monkeypatch.setattr(Toy, "files", (toy_file(text),))
+    (root / "toy" / "t.data").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (TEXT[: TEXT.index("9,")], r"toy: toy/t.data: 9 rows with 9 labels where 10 are expected"),
+        (TEXT + "10,0\n", "11 rows"),
+        ("".join(f"{i},{int(i > 7)}\n" for i in range(10)), "no training row of class 1 of 2"),
+        (TEXT.replace("3,1", "3,2"), "line 4, column 2: '2' is none of 0, 1"),
+    ],
+)
+def test_content_that_is_not_as_expected(toy, monkeypatch, text, problem):
+    with_text(monkeypatch, toy, text)
+    with pytest.raises(DataError, match=problem):
+        load("toy", toy)
+
+
+def test_the_second_load_reads_the_cache(toy, monkeypatch):
+    first = load("toy", toy)
+    monkeypatch.setattr(Toy, "parse", lambda *args: pytest.fail("parsed again"))
+    monkeypatch.setattr(Toy, "verify", lambda *args: pytest.fail("verified again"))
+    again = load("toy", toy)
+    assert torch.equal(again.train.x, first.train.x) and torch.equal(again.test.y, first.test.y)
+
+
+def test_a_touched_file_is_verified_again(toy):
+    load("toy", toy)
+    path = toy / "toy" / "t.data"
+    facts = path.stat()
+    path.write_text(TEXT.replace("9,1", "8,1"))
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns + 1))
+    with pytest.raises(DataError, match="altered"):
+        load("toy", toy)
+
+
+def test_a_new_parser_version_parses_again(toy, monkeypatch):
+    load("toy", toy)
+    monkeypatch.setattr(Toy, "version", 2)
+    monkeypatch.setattr(Toy, "parse", lambda *args: (torch.ones(10, 1), torch.arange(10) % 2))
+    assert load("toy", toy).train.x.sum() == 8
+
+
+@dataclass
+class FolderConfig(DatasetConfig):
+    folder: str = "a"
+
+
+def test_a_folder_option_has_a_cache_of_its_own(toy, monkeypatch):
+    monkeypatch.setattr(Toy, "Config", FolderConfig)
+    y = torch.arange(10) % 2
+    monkeypatch.setattr(
+        Toy, "parse", lambda self, paths, config: (torch.full((10, 1), ord(config.folder[-1])), y)
+    )
+    for folder in ("a", "deep/b", "a", "deep/b"):
+        assert load(FolderConfig("toy", folder=folder), toy).train.x[0] == ord(folder[-1])
+    assert len(list((toy / ".parsed").iterdir())) == 2
+
+
+def test_standardise_uses_the_training_rows_alone():
+    train = Split(torch.tensor([[7.0, 0, 5], [7, 4, 5]]), torch.tensor([0, 1]))
+    test = Split(torch.tensor([[7.0, 6, 8]]), torch.tensor([0]))
+    train, test = standardise(train, test, slice(1, 3))
+    assert train.x.tolist() == [[7, -1, 0], [7, 1, 0]]
+    assert test.x.tolist() == [[7, 2, 3]], "a constant column is shifted, not divided by 0"
+
+
+def test_default_root(monkeypatch, tmp_path):
+    assert default_root() == Path.home() / ".cache" / "lpss"
+    monkeypatch.setenv("LPSS_DATA", "~/elsewhere")
+    assert default_root() == Path.home() / "elsewhere"
+
+
+def test_every_source_is_complete():
+    assert set(DATASETS) == {
+        *("adult", "connect4", "dna", "mushroom", "letter", "climate", "web"),
+        *("mnist", "fashion_mnist", "cifar10", "tiny_imagenet", "digits", "synthetic"),
+    }
+    for name, source in DATASETS.items():
+        assert source.name == name and source().origin and source.licence
+        assert issubclass(source.Config, DatasetConfig) and source.Config(name).name == name
+        assert OmegaConf.to_object(OmegaConf.structured(source.Config(name))) == source.Config(name)
+        for file in source.files:
+            assert file.urls and file.size > 0 and file.checksum.split(":")[0] in ("md5", "sha256")

@@ -1,0 +1,60 @@
+"""The yaml files: each composes, agrees with the class it configures, and each experiment trains."""
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lpss.data import DATASETS
+from lpss.models import MODELS
+from lpss.optim.build import OPTIMIZERS
+from lpss.optim.schedules import SCHEDULES
+from lpss.sparse.methods import METHODS
+from lpss.train.run import complete, run
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+CHOICES = {group: sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+           for group in ("dataset", "model", "optimizer", "method", "schedule", "experiment")}
+NEEDS_IMAGES = {"cnn_mnist": "dataset=mnist", "cnn_fashion_mnist": "dataset=mnist", "wrn": "dataset=mnist"}
+
+
+def test_every_registered_name_has_a_file_and_the_other_way_round():
+    assert set(CHOICES["dataset"]) == set(DATASETS)
+    assert set(CHOICES["model"]) == {*MODELS, "auto"}
+    assert set(CHOICES["optimizer"]) == set(OPTIMIZERS)
+    assert set(CHOICES["method"]) == set(METHODS)
+    assert {yaml.safe_load((CONF / "schedule" / f"{name}.yaml").read_text())["name"] for name in CHOICES["schedule"]} \
+        == set(SCHEDULES)
+
+
+@pytest.mark.parametrize("group, name", [(group, name) for group in ("dataset", "model", "optimizer", "method", "schedule")
+                                         for name in CHOICES[group]])
+def test_every_choice_composes_and_is_accepted(composed, group, name):
+    extra = [NEEDS_IMAGES[name]] if name in NEEDS_IMAGES else []
+    config = complete(composed(f"{group}={name}", *extra))
+    assert getattr(config, group)["name"] in (name, "mlp" if name == "auto" else "piecewise")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_method_files_show_every_option_with_its_default(name):
+    shown = yaml.safe_load((CONF / "method" / f"{name}.yaml").read_text())
+    assert shown.get("method", shown) == asdict(METHODS[name].Config())
+
+
+@pytest.mark.parametrize("name", ["sgd", "lpsgd", "lpsgd_m"])
+def test_optimizer_files_show_every_option_with_its_default(name):
+    shown = yaml.safe_load((CONF / "optimizer" / f"{name}.yaml").read_text())
+    assert {key: float(value) if key == "weight_decay" else value for key, value in shown.items()} \
+        == asdict(OPTIMIZERS[name]())
+
+
+@pytest.mark.parametrize("name", CHOICES["experiment"])
+def test_every_experiment_trains(composed, name):
+    config = composed(f"experiment={name}", "train.max_steps=3", "train.epochs=1")
+    assert config.experiment_name == name
+    if config.dataset["name"] != "digits":  # the real set may not be here; its settings must still fit images of its size
+        shape = {"fashion_mnist": [1, 28, 28]}[config.dataset["name"]]
+        config.dataset = {"name": "synthetic", "image_shape": shape, "classes": 10, "train_size": 512, "test_size": 20,
+                          "augment": config.dataset["augment"], "model": config.dataset["model"]}
+    assert run(config)["steps"] == min(3, 1 if config.train.batch_size > 256 else 3, 512 // config.train.batch_size or 1) \
+        or run(config)["steps"] == 3
