@@ -31,3 +31,14 @@ def real_uci() -> Path:
         if place and (Path(place) / "uci" / "letter").is_dir():
             return Path(place)
     pytest.skip("no real data: set LPSS_DATA to a folder with uci/ (see `lpss-data`)")
+
+
+def pytest_collection_modifyitems(items):
+    """Tests marked `gpu` are skipped where there is no CUDA device."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))

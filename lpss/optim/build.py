@@ -1,6 +1,6 @@
 """The optimizers, by name, and how an `optimizer` config becomes one for a net."""
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -40,8 +40,8 @@ class SphereConfig:
 
     name: str = ""
     lr: float = 0.02
-    lr_free: float = 0.05
-    p: Any = 1.2
+    lr_free: float = 0.1
+    p: Any = field(default_factory=lambda: {0.5: 1.3333333, 0.8: 1.25, 0.9: 1.2})
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 0.0

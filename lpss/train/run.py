@@ -143,6 +143,11 @@ class Session:
         return layer_p(self.net, self.config.optimizer.get("p"), exclude=self.config.sphere.exclude,
                        sparsity=self.config.sparsity)
 
+    def _p_summary(self) -> float | dict[str, float] | None:
+        """The one p of all layers on the sphere, or layer name -> p where they differ."""
+        values = {name: value for name, value in self.p.items() if value is not None}
+        return next(iter(values.values()), None) if len(set(values.values())) < 2 else values
+
     def result(self, status: str) -> dict:
         """run.json's content as of now."""
         config, masks, rows = self.config, self.method.masks, self.progress.rows
@@ -152,7 +157,7 @@ class Session:
             "schema": 1, "status": status, "experiment": config.experiment_name,
             "dataset": config.dataset["name"], "model": config.model["name"], "method": config.method["name"],
             "optimizer": config.optimizer["name"], "sparsity": config.sparsity, "seed": config.seed,
-            "p": config.optimizer.get("p"),
+            "p": self._p_summary(),
             "accuracy_last": last.get("eval_accuracy", float("nan")),
             "accuracy_best": best.get("eval_accuracy", float("nan")), "accuracy_best_epoch": best.get("epoch"),
             "evaluated_on": "validation" if config.train.validation else "test",

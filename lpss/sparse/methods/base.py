@@ -156,17 +156,17 @@ class Window:
     """When topology updates happen: every so many steps of a part of training, and how far along it is.
 
     Args:
-        begin, end: fractions of training. update_every: steps, or 0 for `auto`: 40, or fewer so that a short run still
-        sees about 20 updates.
+        begin, end: fractions of training.
+        update_every: steps, or 0 for 40 or fewer, so that a short run still sees about `updates` of them.
     """
 
-    def __init__(self, begin: float, end: float, update_every: int, total_steps: int):
+    def __init__(self, begin: float, end: float, update_every: int, total_steps: int, updates: int = 50):
         check_range(begin, "method.begin", 0, 1, open_high=True)
         check_range(end, "method.end", begin, 1, open_low=True)
         if update_every < 0:
             raise UsageError(f"method.update_every must be at least 1, or 0 for automatic, got {update_every}")
         self.first, self.last = round(begin * total_steps), round(end * total_steps)
-        self.every = update_every or min(40, max(1, (self.last - self.first) // 20))
+        self.every = update_every or min(40, max(1, (self.last - self.first) // updates))
 
     def due(self, step: int) -> bool:
         """Step 0 is never due: the net has not been trained yet."""

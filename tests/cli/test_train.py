@@ -1,0 +1,72 @@
+"""lpss-train as a user runs it: a process of its own, exit codes, one-line errors."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SMALL = ("dataset=synthetic", "dataset.train_size=200", "dataset.test_size=50", "train.epochs=1", "train.batch_size=50")
+
+
+@pytest.fixture
+def lpss_train(tmp_path):
+    def call(*arguments: str, module: bool = False) -> subprocess.CompletedProcess:
+        program = [sys.executable, "-m", "lpss.cli.train"] if module else [str(Path(sys.executable).with_name("lpss-train"))]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.run([*program, *arguments], cwd=tmp_path, capture_output=True, text=True, env=environment)
+
+    return call
+
+
+def results(folder: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted(folder.rglob("run.json"))]
+
+
+def test_one_run_and_its_repetition(lpss_train, tmp_path):
+    done = lpss_train(*SMALL, "method=rigl", "sparsity=0.5", module=True)
+    assert done.returncode == 0, done.stderr
+    assert [result["method"] for result in results(tmp_path / "outputs")] == ["rigl"]
+    assert "%|" not in done.stderr  # no progress bar where nobody watches
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "outputs").rglob("*.*")}
+    again = lpss_train(*SMALL, "method=rigl", "sparsity=0.5")
+    assert again.returncode == 0 and "finished before, skipped" in again.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "outputs").rglob("*.*")}
+    assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
+
+
+def test_a_sweep_goes_on_after_a_failed_and_a_diverged_run(lpss_train, tmp_path):
+    done = lpss_train("-m", *SMALL, "method=static", "sparsity=0.5,1.5", "optimizer.lr=0.1,1e15", "schedule=constant")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr and "sparsity must be in [0, 1), got 1.5" in done.stderr
+    assert sorted(result["status"] for result in results(tmp_path / "outputs")) == ["diverged", "finished"]
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (("method=foo",), "Could not find 'method/foo'"),
+    (("metod=lpss",), "metod"),
+    (("method.drop=1", "method=rigl"), "method.drop"),
+    (("sparsity=abc",), "sparsity"),
+    (("optimizer.p=1", *SMALL), "p must be a finite number greater than 1"),
+    (("sparsity=[",), "sparsity="),
+])
+def test_a_users_mistake_is_one_line_and_exit_code_2(lpss_train, tmp_path, arguments, words):
+    done = lpss_train(*arguments)
+    assert done.returncode == 2
+    assert words in done.stderr and "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.rglob("run.json"))
+
+
+def test_missing_data_is_one_line_and_exit_code_1(lpss_train, tmp_path):
+    done = lpss_train("dataset=letter", f"data.root={tmp_path}", "data.download=false")
+    assert done.returncode == 1
+    assert done.stderr.startswith("lpss-train: letter: uci/letter/letter-recognition.data") and done.stderr.count("\n") == 1
+
+
+def test_help_names_the_groups(lpss_train):
+    done = lpss_train("--help")
+    assert done.returncode == 0
+    for word in ("method: dense, lpss", "dataset: adult", "lpss-table"):
+        assert word in done.stdout

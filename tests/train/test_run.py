@@ -1,0 +1,221 @@
+"""Whole runs on small data: results, determinism, skipping, resuming, failing, diverging."""
+import json
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lpss.data import DATASETS, load
+from lpss.errors import DataError, UsageError
+from lpss.models import build_model
+from lpss.options import make_options
+from lpss.sparse.methods import METHODS, RigL
+from lpss.train import run as run_module
+from lpss.train.record import LAYER_COLUMNS, RunFolder, load_weights
+from lpss.train.run import complete, run
+
+SMALL = ("dataset=synthetic", "dataset.train_size=400", "dataset.test_size=100", "train.epochs=4", "train.batch_size=50",
+         "device=cpu")
+TIMES = ("wall_time_s", "started", "finished", "peak_memory_bytes")
+FIELDS = {"status", "experiment", "dataset", "model", "method", "optimizer", "sparsity", "seed", "p", "accuracy_last",
+          "accuracy_best", "accuracy_best_epoch", "evaluated_on", "loss_last", "epochs", "steps", "sparsity_weights",
+          "sparsity_all_parameters", "parameters", "maskable_weights", "active_weights", "train_flops_relative",
+          "inference_flops_relative", "device", "device_name", "versions", "git_commit", "config_hash", "config", "warnings",
+          *TIMES}
+
+
+def weights_of(config) -> dict:
+    return load_file(complete(config).folder() / "weights.safetensors")
+
+
+def without_times(result: dict) -> dict:
+    return {key: value for key, value in result.items() if key not in TIMES}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_leaves_a_complete_folder(composed, method):
+    config = composed(*SMALL, f"method={method}", "sparsity=0.8")
+    result = run(config)
+    folder = complete(config).folder()
+    assert {"run.json", "config.yaml", "metrics.csv", "layers.csv", "weights.safetensors", "run.log"} \
+        == {path.name for path in folder.iterdir()}
+    assert result.keys() >= FIELDS and result["status"] == "finished"
+    assert without_times(json.loads((folder / "run.json").read_text())) == without_times(json.loads(json.dumps(result)))
+    metrics = pd.read_csv(folder / "metrics.csv")
+    assert list(metrics["epoch"]) == [1, 2, 3, 4] and list(metrics["step"]) == [8, 16, 24, 32]
+    assert metrics["eval_accuracy"].iloc[-1] == pytest.approx(result["accuracy_last"])
+    assert metrics["eval_accuracy"].max() == pytest.approx(result["accuracy_best"])
+    layers = pd.read_csv(folder / "layers.csv")
+    assert tuple(layers.columns) == LAYER_COLUMNS and list(layers["role"]) == ["stem", "linear", "head"]
+    assert 1 - layers["active"].sum() / layers["weights"].sum() == pytest.approx(result["sparsity_weights"])
+    on_sphere = layers["p"].notna()
+    assert list(on_sphere) == ([True, True, False] if method.startswith("lpss") else [False] * 3)
+    if method not in ("dense", "lpss", "lpss_demo"):
+        assert result["sparsity_weights"] == pytest.approx(0.8, abs=1e-3)
+
+
+def test_saved_weights_are_zero_off_their_masks_and_score_what_the_result_says(composed):
+    config = composed(*SMALL, "method=lpss", "sparsity=0.5", "train.epochs=8")
+    result = run(config)
+    net = build_model(complete(config).model, {}, (20,), 4)
+    masks = load_weights(complete(config).folder() / "weights.safetensors", net)
+    assert set(masks) == {"layers.0", "layers.1", "layers.2"}
+    for index, layer in enumerate(net.layers):
+        mask = masks[f"layers.{index}"]
+        assert mask.dtype == torch.bool and not layer.weight[~mask].any()
+    norms = torch.linalg.vector_norm(net.layers[1].weight.double(), result["p"], dim=1)
+    assert torch.allclose(norms[norms > 0], torch.ones_like(norms[norms > 0]), atol=1e-5)
+    data = load(make_options(DATASETS["synthetic"].Config, config.dataset, "dataset"))
+    accuracy = (net(data.test.x).argmax(1) == data.test.y).float().mean().item()
+    assert accuracy == pytest.approx(result["accuracy_last"])
+
+
+@pytest.mark.parametrize("method", ["lpss", "set", "snip"])
+def test_the_same_command_twice_gives_the_same_weights(composed, tmp_path, method):
+    first = run(composed(*SMALL, f"method={method}", f"output={tmp_path / 'a'}"))
+    second = run(composed(*SMALL, f"method={method}", f"output={tmp_path / 'b'}"))
+    a, b = (weights_of(composed(*SMALL, f"method={method}", f"output={tmp_path / name}")) for name in "ab")
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert first["accuracy_last"] == second["accuracy_last"]
+    other = run(composed(*SMALL, f"method={method}", f"output={tmp_path / 'b'}", "seed=1"))
+    assert other["config_hash"] != first["config_hash"]
+    c = weights_of(composed(*SMALL, f"method={method}", f"output={tmp_path / 'b'}", "seed=1"))
+    assert not torch.equal(a["net.layers.0.weight"], c["net.layers.0.weight"])
+
+
+def test_a_finished_run_is_not_trained_again(composed, monkeypatch):
+    first = run(composed(*SMALL))
+    monkeypatch.setattr(run_module, "Session", None)
+    assert without_times(run(composed(*SMALL, "device=auto"))) == json.loads(json.dumps(without_times(first)))
+
+
+def test_a_run_killed_between_epochs_continues_bitwise(composed, tmp_path, monkeypatch):
+    for method in METHODS:
+        settings = (*SMALL, f"method={method}", "train.checkpoint_every=1")
+        whole = run(composed(*settings, f"output={tmp_path / 'whole'}"))
+
+        class Killed(BaseException):
+            pass
+
+        save = run_module.Session._save
+
+        def save_then_die(session, progress, save=save):
+            save(session, progress)
+            if progress.epoch == 2:
+                raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(run_module.Session, "_save", save_then_die)
+            with pytest.raises(Killed):
+                run(composed(*settings, f"output={tmp_path / 'cut'}"))
+        config = complete(composed(*settings, f"output={tmp_path / 'cut'}"))
+        assert not (config.folder() / "run.json").exists() and (config.folder() / "checkpoint.pt").exists()
+        continued = run(composed(*settings, f"output={tmp_path / 'cut'}"))
+        assert not (config.folder() / "checkpoint.pt").exists()
+        a = weights_of(composed(*settings, f"output={tmp_path / 'whole'}"))
+        b = weights_of(composed(*settings, f"output={tmp_path / 'cut'}"))
+        assert all(torch.equal(a[key], b[key]) for key in a), method
+        for key in ("accuracy_last", "accuracy_best", "train_flops_relative", "sparsity_weights", "steps", "loss_last"):
+            assert whole[key] == continued[key], (method, key)
+        metrics = [pd.read_csv(complete(composed(*settings, f"output={tmp_path / part}")).folder() / "metrics.csv")
+                   .drop(columns=["seconds", "samples_per_second"]) for part in ("whole", "cut")]
+        assert metrics[0].equals(metrics[1])
+
+
+def test_a_broken_checkpoint_is_said_and_the_run_starts_afresh(composed, caplog):
+    config = complete(composed(*SMALL))
+    config.folder().mkdir(parents=True)
+    (config.folder() / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    result = run(composed(*SMALL))
+    assert result["status"] == "finished" and result["steps"] == 32
+    assert "checkpoint.pt cannot be read" in caplog.text
+
+
+def test_a_diverged_run_ends_with_that_status_and_is_not_repeated(composed):
+    settings = (*SMALL, "method=static", "sparsity=0.5", "optimizer.lr=1e12", "schedule=constant")
+    result = run(composed(*settings))
+    assert result["status"] == "diverged"
+    folder = RunFolder(complete(composed(*settings)).folder())
+    assert folder.result()["status"] == "diverged" and "NaN" not in (folder.path / "run.json").read_text()
+    assert run(composed(*settings))["status"] == "diverged"
+
+
+def test_a_failed_run_is_recorded_raised_and_trained_anew_next_time(composed, monkeypatch):
+    def broken(self):
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RigL, "step", broken)
+        with pytest.raises(RuntimeError):
+            run(composed(*SMALL, "method=rigl"))
+    stored = RunFolder(complete(composed(*SMALL, "method=rigl")).folder()).result()
+    assert stored["status"] == "failed" and stored["error"] == "RuntimeError: out of memory"
+    assert stored["accuracy_last"] is None
+    assert run(composed(*SMALL, "method=rigl"))["status"] == "finished"
+
+
+def test_wrong_settings_leave_no_folder(composed, tmp_path):
+    for override, kind in (("train.batch_size=500", UsageError), ("optimizer.p=1", UsageError), ("device=nope", UsageError),
+                           ("sphere.exclude=[heda]", UsageError), ("mask.exclude=[x]", UsageError),
+                           ("dataset.train_size=0", UsageError)):
+        with pytest.raises(kind):
+            run(composed(*SMALL, override))
+    with pytest.raises(DataError, match="letter-recognition.data"):
+        run(composed("dataset=letter", f"data.root={tmp_path}", "data.download=false"))
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_validation_holds_out_training_rows_and_says_so(composed):
+    result = run(composed(*SMALL, "train.validation=0.25"))
+    assert result["evaluated_on"] == "validation"
+    assert result["steps"] == 4 * (300 // 50)
+    assert (result["accuracy_last"] * 100) % 1 == pytest.approx(0, abs=1e-6)
+
+
+def test_max_steps_ends_training_and_the_schedule_with_it(composed):
+    result = run(composed(*SMALL, "train.max_steps=11"))
+    metrics = pd.read_csv(complete(composed(*SMALL, "train.max_steps=11")).folder() / "metrics.csv")
+    assert result["steps"] == 11 and list(metrics["step"]) == [8, 11]
+    assert metrics["lr"].iloc[-1] < 0.1 * metrics["lr"].iloc[0]
+
+
+def test_bfloat16_trains_with_float32_weights(composed):
+    config = composed(*SMALL, "method=lpss", "train.precision=bfloat16", "sparsity=0.5", "train.epochs=8")
+    assert run(config)["accuracy_last"] > 0.9
+    assert all(value.dtype == torch.float32 for key, value in weights_of(config).items() if key.startswith("net."))
+
+
+def test_images_are_augmented_and_normalised_on_the_way(composed):
+    result = run(composed(*SMALL, "dataset.image_shape=[1,16,16]", "+dataset.augment.crop_pad=1", "+dataset.augment.flip=true",
+                          "model=wrn", "model.depth=8", "model.width=1", "method=rigl", "sparsity=0.5", "train.epochs=2"))
+    assert result["status"] == "finished" and result["model"] == "wrn"
+
+
+def test_collapse_is_a_warning_in_the_result(composed, caplog):
+    result = run(composed(*SMALL, "method=static", "sparsity=0.99", "train.epochs=1"))
+    assert any("neurons have no active weight" in line for line in result["warnings"])
+    assert "neurons have no active weight" in caplog.text
+
+
+def test_plugins_add_methods_of_the_users_own(composed, tmp_path, monkeypatch):
+    (tmp_path / "my_method.py").write_text(
+        "from lpss.sparse.methods import METHODS, Static\n"
+        "@METHODS.register('mine')\n"
+        "class Mine(Static):\n"
+        "    pass\n")
+    monkeypatch.chdir(tmp_path)
+    config = composed(*SMALL, "method=static", "plugins=[my_method]", "sparsity=0.5")
+    config.method["name"] = "mine"
+    try:
+        assert run(config)["method"] == "mine"
+    finally:
+        METHODS.pop("mine")
+
+
+@pytest.mark.gpu
+def test_a_gpu_run_reaches_what_a_cpu_run_reaches(composed, tmp_path):
+    settings = (*SMALL[:-1], "method=lpss", "sparsity=0.5", "train.epochs=8")
+    results = [run(composed(*settings, f"device={device}", f"output={tmp_path / device}")) for device in ("cpu", "cuda")]
+    assert results[1]["device"] == "cuda" and results[1]["peak_memory_bytes"] > 0
+    assert results[0]["accuracy_last"] == pytest.approx(results[1]["accuracy_last"], abs=0.05)
