@@ -1,4 +1,5 @@
 """Lp-spherical sparse learning. The public names load on first use, so that reports need no torch."""
+
 import importlib
 
 __version__ = "0.1.0"

@@ -4,6 +4,7 @@ Hydra composes `conf/` into these classes, so that a typo in any file or overrid
 this module no OmegaConf object exists: a `RunConfig` holds plain values. The groups dataset, model, optimizer,
 method and schedule are mappings here; the class that each `name` stands for checks its own options.
 """
+
 import dataclasses
 import hashlib
 import json
@@ -86,10 +87,17 @@ class RunConfig:
 
     def folder(self) -> Path:
         """The run's folder: output / [experiment /] dataset-model / method-sparsity / seed-hash."""
-        model = "-".join(str(part) for part in (self.model["name"], self.model.get("depth"), self.model.get("width"))
-                         if part is not None)
-        parts = [self.experiment_name, f"{self.dataset['name']}-{model}", f"{self.method['name']}-s{self.sparsity:g}",
-                 f"seed{self.seed}-{self.hash()}"]
+        model = "-".join(
+            str(part)
+            for part in (self.model["name"], self.model.get("depth"), self.model.get("width"))
+            if part is not None
+        )
+        parts = [
+            self.experiment_name,
+            f"{self.dataset['name']}-{model}",
+            f"{self.method['name']}-s{self.sparsity:g}",
+            f"seed{self.seed}-{self.hash()}",
+        ]
         return Path(self.output, *(part.replace("/", "_").replace("..", "_") for part in parts if part))
 
 

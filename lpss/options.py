@@ -1,4 +1,5 @@
 """From a mapping (a config group, keyword arguments) to a checked dataclass of options."""
+
 import dataclasses
 from collections.abc import Mapping
 

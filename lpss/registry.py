@@ -1,4 +1,5 @@
 """Names for things that a config chooses: `method.name: rigl` finds the class that registered as "rigl"."""
+
 import difflib
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -34,6 +35,6 @@ class Registry(dict):
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """", did you mean 'x'?" where a known word is near, else an empty string."""
+    """ ", did you mean 'x'?" where a known word is near, else an empty string."""
     near = difflib.get_close_matches(str(word), list(known), n=1)
     return f", did you mean {near[0]!r}?" if near else ""

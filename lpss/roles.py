@@ -4,6 +4,7 @@ Roles: `stem` reads the input, `head` gives the output, `shortcut` is the 1x1 co
 rest is `conv` or `linear`. A module may say its own role with an attribute `role`; otherwise stem and head are the
 first and the last weight layer in the order of `net.named_modules()`, which is the order of definition.
 """
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -96,6 +97,8 @@ def _interpolate(table: Mapping[float, object], layer: Layer, sparsity: float, k
     right = next(point for point in points if point > sparsity)
     left = max(point for point in points if point < sparsity)
     low, high = (resolve_rule(table[point], layer, sparsity, key) for point in (left, right))
+    if low is None and high is None:
+        return None
     if low is None or high is None:
         raise UsageError(f"{key} cannot be interpolated between {low} and {high}: add an entry for sparsity {sparsity}")
     return low + (high - low) * (sparsity - left) / (right - left)

@@ -7,6 +7,7 @@ Numerics: every norm divides by the row's largest magnitude first, so nothing le
 or the gradient is, and powers are products where the exponent is a whole number (p = 1.2 has q = 6) and
 exp2(a log2 |x|) elsewhere: `pow` costs several times as much.
 """
+
 import math
 
 import torch

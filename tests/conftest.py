@@ -1,4 +1,5 @@
 """Shared by all tests: composing a run's config as lpss-train does, and where the real data are."""
+
 import os
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """The schema's checks, the hash and the folder's name."""
+
 import pytest
 
 from lpss.config import plain_config
@@ -6,22 +7,25 @@ from lpss.errors import UsageError
 from lpss.train.run import complete
 
 
-@pytest.mark.parametrize("override, words", [
-    ("sparsity=1.0", "sparsity must be in [0, 1)"),
-    ("sparsity=-0.1", "sparsity"),
-    ("sparsity=nan", "sparsity"),
-    ("train.epochs=0", "train.epochs"),
-    ("train.batch_size=0", "train.batch_size"),
-    ("train.max_steps=0", "train.max_steps"),
-    ("train.validation=1", "train.validation"),
-    ("train.checkpoint_every=-1", "train.checkpoint_every"),
-    ("train.precision=float8", "train.precision must be one of float32, bfloat16"),
-    ("seed=-1", "seed"),
-    ("optimizer.p=nan", "optimizer.p must be a finite number"),
-    ("optimizer.p={stem:inf}", "optimizer.p.stem must be a finite number"),
-    ("+unknown=1", "unknown"),
-    ("+train.unknown=1", "train.unknown"),
-])
+@pytest.mark.parametrize(
+    "override, words",
+    [
+        ("sparsity=1.0", "sparsity must be in [0, 1)"),
+        ("sparsity=-0.1", "sparsity"),
+        ("sparsity=nan", "sparsity"),
+        ("train.epochs=0", "train.epochs"),
+        ("train.batch_size=0", "train.batch_size"),
+        ("train.max_steps=0", "train.max_steps"),
+        ("train.validation=1", "train.validation"),
+        ("train.checkpoint_every=-1", "train.checkpoint_every"),
+        ("train.precision=float8", "train.precision must be one of float32, bfloat16"),
+        ("seed=-1", "seed"),
+        ("optimizer.p=nan", "optimizer.p must be a finite number"),
+        ("optimizer.p={stem:inf}", "optimizer.p.stem must be a finite number"),
+        ("+unknown=1", "unknown"),
+        ("+train.unknown=1", "train.unknown"),
+    ],
+)
 def test_wrong_values_name_the_key(composed, override, words):
     with pytest.raises(UsageError) as error:
         composed(override)
@@ -29,18 +33,21 @@ def test_wrong_values_name_the_key(composed, override, words):
     assert error.value.exit_code == 2
 
 
-@pytest.mark.parametrize("override, words", [
-    ("method.drop_schedule=linear", "method.drop_schedule"),
-    ("method.zeta_w=x", "method.zeta_w"),
-    ("+method.zeta=1", "unknown key method.zeta, did you mean"),
-    ("+optimizer.learning=1", "unknown key optimizer.learning"),
-    ("+dataset.augment.crop=1", "dataset.augment.crop"),
-    ("dataset.name=leter", "did you mean 'letter'"),
-    ("+method.name=x", "unknown method 'x'"),
-    ("plugins=[no_such_module]", "plugins: module 'no_such_module'"),
-    ("model.hidden=many", "model.hidden"),
-    ("model.depth=12", "unknown key model.depth"),
-])
+@pytest.mark.parametrize(
+    "override, words",
+    [
+        ("method.drop_schedule=linear", "method.drop_schedule"),
+        ("method.zeta_w=x", "method.zeta_w"),
+        ("+method.zeta=1", "unknown key method.zeta, did you mean"),
+        ("+optimizer.learning=1", "unknown key optimizer.learning"),
+        ("+dataset.augment.crop=1", "dataset.augment.crop"),
+        ("dataset.name=leter", "did you mean 'letter'"),
+        ("method.name=x", "unknown method 'x'"),
+        ("plugins=[no_such_module]", "plugins: module 'no_such_module'"),
+        ("model.hidden=many", "model.hidden"),
+        ("model.depth=12", "unknown key model.depth"),
+    ],
+)
 def test_wrong_options_of_groups_name_the_key(composed, override, words):
     from lpss.train.run import run
 
@@ -58,9 +65,23 @@ def test_the_hash_depends_on_what_decides_the_result_alone(composed):
     base = complete(composed()).hash()
     assert complete(composed("device=cpu", "data.root=/elsewhere", "train.checkpoint_every=3")).hash() == base
     assert complete(composed("model=mlp")).hash() == base  # what model=auto stands for
-    changed = ["seed=1", "sparsity=0.8", "train.epochs=3", "optimizer.p=1.3", "method.zeta_w=0.1", "dataset.split_seed=1",
-               "sphere.exclude=[]", "mask.exclude=[head]", "train.validation=0.1", "schedule=constant", "model.hidden=[9]",
-               "experiment_name=x", "train.precision=bfloat16", "train.max_steps=5", "train.batch_size=32"]
+    changed = [
+        "seed=1",
+        "sparsity=0.8",
+        "train.epochs=3",
+        "optimizer.p=1.3",
+        "method.zeta_w=0.1",
+        "dataset.split_seed=1",
+        "sphere.exclude=[]",
+        "mask.exclude=[head]",
+        "train.validation=0.1",
+        "schedule=constant",
+        "model.hidden=[9]",
+        "experiment_name=x",
+        "train.precision=bfloat16",
+        "train.max_steps=5",
+        "train.batch_size=32",
+    ]
     hashes = [complete(composed(override)).hash() for override in changed]
     assert len({base, *hashes}) == len(changed) + 1
 

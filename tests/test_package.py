@@ -1,4 +1,5 @@
 """What a wheel must bring along, and what importing the package must not."""
+
 import subprocess
 import sys
 import zipfile
@@ -26,8 +27,22 @@ def test_the_package_itself_needs_no_torch():
 
 def test_a_wheel_holds_every_module_and_every_config_file(tmp_path):
     pytest.importorskip("setuptools", reason="building a wheel here needs setuptools")
-    done = subprocess.run([sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet",
-                           "--wheel-dir", str(tmp_path), str(_copy(tmp_path / "source"))], capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--no-deps",
+            "--no-build-isolation",
+            "--quiet",
+            "--wheel-dir",
+            str(tmp_path),
+            str(_copy(tmp_path / "source")),
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     held = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
     modules = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "lpss").rglob("*.py")}

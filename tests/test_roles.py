@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from lpss.errors import UsageError
-from lpss.models import WRN, CNNFashionMnist, CNNMnist, MLP
+from lpss.models import MLP, WRN, CNNFashionMnist, CNNMnist
 from lpss.roles import Layer, check_selectors, resolve_rule, weight_layers
 
 

@@ -1,4 +1,5 @@
 """`lpss-data`: what data sets there are, which are on disk and whole, and fetching those that are not."""
+
 import argparse
 import sys
 from collections.abc import Sequence

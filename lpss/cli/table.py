@@ -1,4 +1,5 @@
 """lpss-table: run folders -> a table of means and standard deviations, and a figure."""
+
 import argparse
 import sys
 
@@ -54,8 +55,13 @@ def _remarks(runs) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("lpss-table", description=DESCRIPTION)
     add = parser.add_argument
-    add("paths", nargs="*", default=["outputs"], metavar="PATH",
-        help="folders that hold runs at any depth, or a results.csv (default: outputs)")
+    add(
+        "paths",
+        nargs="*",
+        default=["outputs"],
+        metavar="PATH",
+        help="folders that hold runs at any depth, or a results.csv (default: outputs)",
+    )
     add("--format", choices=list(DEFAULT_LAYOUT), default="markdown", help="default: markdown")
     add("--layout", choices=LAYOUTS, help="long: a line a cell; wide: a column a method (default for latex)")
     add("--published", action="store_true", help="the paper's figures beside ours, and the difference")

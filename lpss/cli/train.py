@@ -1,4 +1,5 @@
 """lpss-train: compose a config, run it (or, with -m, every combination of a sweep)."""
+
 import logging
 import os
 import sys
@@ -63,6 +64,8 @@ def _one_line(error: Exception) -> str:
     """Hydra's message without its line breaks; the cause where that says more (a wrong value's type, say)."""
     text = " ".join(str(error).split())
     cause = " ".join(str(error.__cause__).split("\n")[0].split()) if error.__cause__ is not None else ""
+    override = getattr(error, "override", None)  # of a line that Hydra could not parse
+    text = f"{override}: {text}" if override else text
     return f"{text} ({cause})" if cause and cause not in text else text
 
 

@@ -1,4 +1,5 @@
 """Data sets by name: `load("letter")` gives a `Dataset`, `Batches` walks through its training split."""
+
 from lpss.data import digits, images, synthetic, tiny_imagenet, uci  # noqa: F401  (each registers its sets)
 from lpss.data.augment import AugmentConfig
 from lpss.data.batches import Batches, eval_batches

@@ -1,4 +1,5 @@
 """Random crop, flip and cutout of a batch of images: pure functions of the images and of drawn integers."""
+
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 

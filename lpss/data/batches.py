@@ -1,4 +1,5 @@
 """Batches from tensors that live on the device: no worker processes, and nothing waits for the device."""
+
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -17,9 +18,7 @@ Batch = tuple[Tensor, Tensor]
 class Normalise:
     """uint8 images -> float32 (x/255 - mean)/std per channel; tables pass through untouched."""
 
-    def __init__(
-        self, mean: Sequence[float] | None, std: Sequence[float] | None, device: torch.device | str
-    ) -> None:
+    def __init__(self, mean: Sequence[float] | None, std: Sequence[float] | None, device: torch.device | str) -> None:
         if mean is not None:
             centre, spread = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (mean, std))
             self.scale, self.shift = 1 / (255 * spread), -centre / spread

@@ -3,6 +3,7 @@
 One file per set under <root>/.parsed, or under ~/.cache/lpss-parsed where the root cannot be written. A cache
 that cannot be read or written is never an error: the set is parsed again.
 """
+
 import hashlib
 import os
 import tempfile

@@ -1,4 +1,5 @@
 """What a data set is once it is loaded: two splits of tensors and the facts a model needs."""
+
 from dataclasses import dataclass, field, replace
 
 import numpy as np

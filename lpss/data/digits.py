@@ -1,4 +1,5 @@
 """scikit-learn's 8x8 digits: a real set that needs no download, for trials and tests."""
+
 from pathlib import Path
 
 import torch

@@ -1,4 +1,5 @@
 """MNIST, Fashion-MNIST and CIFAR-10 in their published files."""
+
 import codecs
 import gzip
 import pickle
@@ -69,20 +70,28 @@ class Mnist(IdxSource):
         ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
         {
             "train-images-idx3-ubyte": (
-                9_912_422, "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-                47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+                9_912_422,
+                "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+                47_040_016,
+                "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
             ),
             "train-labels-idx1-ubyte": (
-                28_881, "d53e105ee54ea40749a09fcbcd1e9432",
-                60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+                28_881,
+                "d53e105ee54ea40749a09fcbcd1e9432",
+                60_008,
+                "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
             ),
             "t10k-images-idx3-ubyte": (
-                1_648_877, "9fb629c4189551a2d022fa330f9573f3",
-                7_840_016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+                1_648_877,
+                "9fb629c4189551a2d022fa330f9573f3",
+                7_840_016,
+                "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
             ),
             "t10k-labels-idx1-ubyte": (
-                4_542, "ec29112dd5afa0611ce80d1b7f02629c",
-                10_008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+                4_542,
+                "ec29112dd5afa0611ce80d1b7f02629c",
+                10_008,
+                "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
             ),
         },
     )
@@ -100,20 +109,28 @@ class FashionMnist(IdxSource):
         ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),  # offers no https
         {
             "train-images-idx3-ubyte": (
-                26_421_880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-                47_040_016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+                26_421_880,
+                "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+                47_040_016,
+                "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
             ),
             "train-labels-idx1-ubyte": (
-                29_515, "25c81989df183df01b3e8a0aad5dffbe",
-                60_008, "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+                29_515,
+                "25c81989df183df01b3e8a0aad5dffbe",
+                60_008,
+                "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
             ),
             "t10k-images-idx3-ubyte": (
-                4_422_102, "bef4ecab320f06d8554ea6380940ec79",
-                7_840_016, "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+                4_422_102,
+                "bef4ecab320f06d8554ea6380940ec79",
+                7_840_016,
+                "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
             ),
             "t10k-labels-idx1-ubyte": (
-                5_148, "bb300cfdad3c16e7a12a480ee83cd310",
-                10_008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+                5_148,
+                "bb300cfdad3c16e7a12a480ee83cd310",
+                10_008,
+                "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
             ),
         },
     )

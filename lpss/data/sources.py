@@ -2,6 +2,7 @@
 
 A new data set is a class with `Config`, `files` and `parse`, registered under its name.
 """
+
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path

@@ -1,4 +1,5 @@
 """Files under the data folder: find them, check them against published checksums, download the missing."""
+
 import hashlib
 import http.client
 import os
@@ -115,9 +116,7 @@ def scratch(name: str, root: Path):
             yield Path(folder)
     except OSError as error:
         place = error.filename or root
-        raise DataError(
-            f"{name}: {place} cannot be written ({error.strerror}); set data.root or LPSS_DATA"
-        ) from error
+        raise DataError(f"{name}: {place} cannot be written ({error.strerror}); set data.root or LPSS_DATA") from error
 
 
 def offers(path: str, urls: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,5 @@
 """Gaussian clouds around one centre a class, drawn on the spot in any size, for trials and benchmarks."""
+
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path

@@ -1,4 +1,5 @@
 """Text tables turned into tensors, with errors that name file, line and column."""
+
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

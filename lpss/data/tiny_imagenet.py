@@ -1,4 +1,5 @@
 """Tiny ImageNet from its folder of JPEG files, the whole set or a part of its classes."""
+
 import os
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,5 @@
 """The seven UCI sets, encoded so that the feature counts of the paper's Table 3 come out."""
+
 import string
 from pathlib import Path
 
@@ -34,14 +35,18 @@ class Adult(UciSource):
     name = "adult"
     files = (
         uci_file(
-            "adult/adult.data", 3_974_305,
+            "adult/adult.data",
+            3_974_305,
             "5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d",
-            "2/adult.zip", "adult/adult.data",
+            "2/adult.zip",
+            "adult/adult.data",
         ),
         uci_file(
-            "adult/adult.test", 2_003_153,
+            "adult/adult.test",
+            2_003_153,
             "a2a9044bc167a35b2361efbabec64e89d69ce82d9790d2980119aac5fd7e9c05",
-            "2/adult.zip", "adult/adult.test",
+            "2/adult.zip",
+            "adult/adult.test",
         ),
     )
     shape, classes, train, test = (105,), 2, 32_561, 16_281
@@ -70,9 +75,11 @@ class Connect4(UciSource):
     Config = RandomSplitConfig
     files = (
         uci_file(
-            "connect4/connect-4.data", 5_968_100,
+            "connect4/connect-4.data",
+            5_968_100,
             "063152e6eadbb424c7ef4645df76e493a43812edd9c992400983da4fa54f8cba",
-            "26/connect+4.zip", "connect-4/connect-4.data.Z",
+            "26/connect+4.zip",
+            "connect-4/connect-4.data.Z",
         ),
     )
     shape, classes, train, test = (126,), 3, 57_557, 10_000
@@ -94,7 +101,8 @@ class Dna(UciSource):
     Config = RandomSplitConfig
     files = (
         uci_file(
-            "dna/splice.data", 319_000,
+            "dna/splice.data",
+            319_000,
             "ebbae10c85d3c285e2a2489a37e42bc2ee8d91d15005e391a9962fa3389a114f",
             "69/molecular+biology+splice+junction+gene+sequences.zip",
             "molecular-biology/splice-junction-gene-sequences/splice.data",
@@ -120,9 +128,11 @@ class Mushroom(UciSource):
     Config = RandomSplitConfig
     files = (
         uci_file(
-            "mushroom/agaricus-lepiota.data", 373_704,
+            "mushroom/agaricus-lepiota.data",
+            373_704,
             "e65d082030501a3ebcbcd7c9f7c71aa9d28fdfff463bf4cf4716a3fe13ac360e",
-            "73/mushroom.zip", "mushroom/agaricus-lepiota.data",
+            "73/mushroom.zip",
+            "mushroom/agaricus-lepiota.data",
         ),
     )
     shape, classes, train, test = (126,), 2, 6_124, 2_000
@@ -144,9 +154,11 @@ class Letter(UciSource):
     name = "letter"
     files = (
         uci_file(
-            "letter/letter-recognition.data", 712_565,
+            "letter/letter-recognition.data",
+            712_565,
             "2b89f3602cf768d3c8355267d2f13f2417809e101fc2b5ceee10db19a60de6e2",
-            "59/letter+recognition.zip", "letter-recognition/letter-recognition.data",
+            "59/letter+recognition.zip",
+            "letter-recognition/letter-recognition.data",
         ),
     )
     shape, classes, train, test = (16,), 26, 15_000, 5_000
@@ -167,9 +179,11 @@ class Climate(UciSource):
     name = "climate"
     files = (
         uci_file(
-            "climate/pop_failures.dat", 250_119,
+            "climate/pop_failures.dat",
+            250_119,
             "8a892cbb056072e84749aed7409d6f17c7b4a1c899fc98ce52dc2af8b727ff9c",
-            "252/climate+model+simulation+crashes.zip", "00252/pop_failures.dat",
+            "252/climate+model+simulation+crashes.zip",
+            "00252/pop_failures.dat",
         ),
     )
     shape, classes, train, test = (18,), 2, 400, 140
@@ -187,9 +201,11 @@ class Web(UciSource):
     name = "web"
     files = (
         uci_file(
-            "web/PhishingData.arff", 33_671,
+            "web/PhishingData.arff",
+            33_671,
             "d5a4f1f240a79b2f343ef550d37bce99b2789a8ef1529bfdcfa9ac569e177421",
-            "379/website+phishing.zip", "00379/PhishingData.arff",
+            "379/website+phishing.zip",
+            "00379/PhishingData.arff",
         ),
     )
     shape, classes, train, test = (27,), 3, 1_153, 200

@@ -1,4 +1,5 @@
 """Archives taken apart member by member: names and sizes in them are never trusted."""
+
 import tarfile
 import zipfile
 import zlib
@@ -121,4 +122,3 @@ def lzw(data: bytes, limit: int) -> bytes:
             at = start = start + -(-(at - start) // group) * group
             width = widened
     return b"".join(out)
-

@@ -1,4 +1,5 @@
 """The models' registry, and how a config becomes a net."""
+
 from collections.abc import Mapping
 
 from torch import nn
@@ -31,7 +32,7 @@ def choose_model(values: Mapping, default: Mapping) -> dict:
     given = {key: value for key, value in values.items() if value is not None}
     if name == "auto":
         if "name" not in default:
-            raise UsageError("model=auto needs a default in the data set's yaml (dataset.model.name); choose one with model=...")
+            raise UsageError("model=auto needs dataset.model.name in the data set's yaml; or choose one with model=...")
         return {**default, **given, "name": default["name"]}
     return {**(default if default.get("name") == name else {}), **given}
 

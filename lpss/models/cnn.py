@@ -1,4 +1,5 @@
 """The small CNNs of the paper's Table 2 (Figs 3-7)."""
+
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from lpss.models.base import MODELS, need_image
 
 @MODELS.register("cnn_mnist")
 class CNNMnist(nn.Module):
-    """(batch, channels, 28, 28) -> logits: three 3x3 convs of 8, 12, 16 filters without padding, three linear layers."""
+    """(batch, channels, 28, 28) -> logits: 3x3 convs of 8, 12 and 16 filters without padding, three linear layers."""
 
     @dataclass
     class Config:
@@ -18,9 +19,15 @@ class CNNMnist(nn.Module):
         super().__init__()
         channels = need_image(input_shape, "cnn_mnist", 28)
         self.features = nn.Sequential(
-            nn.Conv2d(channels, 8, 3), nn.ReLU(),
-            nn.Conv2d(8, 12, 3), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(12, 16, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+            nn.Conv2d(channels, 8, 3),
+            nn.ReLU(),
+            nn.Conv2d(8, 12, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(12, 16, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
         )
         self.classifier = _classifier(16 * 5 * 5, 256, classes)
         _init(self)
@@ -31,7 +38,7 @@ class CNNMnist(nn.Module):
 
 @MODELS.register("cnn_fashion_mnist")
 class CNNFashionMnist(nn.Module):
-    """(batch, channels, 28, 28) -> logits: convs of 16 (5x5, stride 2), 32 and 64 filters with BatchNorm, no conv bias."""
+    """(batch, channels, 28, 28) -> logits: convs of 16 (5x5, stride 2), 32, 64 filters with BatchNorm, no conv bias."""
 
     @dataclass
     class Config:
@@ -41,9 +48,17 @@ class CNNFashionMnist(nn.Module):
         super().__init__()
         channels = need_image(input_shape, "cnn_fashion_mnist", 28)
         self.features = nn.Sequential(
-            nn.Conv2d(channels, 16, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
-            nn.Conv2d(16, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.Flatten(),
+            nn.Conv2d(channels, 16, 5, stride=2, padding=2, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, padding=1, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 3, padding=1, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.Flatten(),
         )
         self.classifier = _classifier(64 * 7 * 7, 512, classes)
         _init(self)

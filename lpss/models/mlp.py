@@ -1,4 +1,5 @@
 """Multi-layer perceptrons: the paper's UCI models have bias, ReLU and no normalisation."""
+
 from dataclasses import dataclass, field
 
 import torch

@@ -1,4 +1,5 @@
 """The paper's modified wide residual networks, WRN-depth-width, pinned by their parameter counts in Table 4."""
+
 from dataclasses import dataclass
 
 from torch import Tensor, nn

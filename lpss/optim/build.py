@@ -1,6 +1,7 @@
 """The optimizers, by name, and how an `optimizer` config becomes one for a net."""
+
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +14,10 @@ from lpss.options import check_range, make_options
 from lpss.registry import Registry
 
 OPTIMIZERS = Registry("optimizer")
+
+# p=auto, by requested sparsity (linear between, constant outside): small enough to reach it at the usual fan-ins, and
+# with a whole dual exponent q = 4, 5, 6, whose powers are products.
+AUTO_P = {0.5: 4 / 3, 0.8: 5 / 4, 0.9: 6 / 5}
 
 
 @OPTIMIZERS.register("sgd")
@@ -30,8 +35,9 @@ class SGDConfig:
         check_range(self.momentum, "optimizer.momentum", 0, 1, open_high=True)
         check_range(self.lr, "optimizer.lr", 0, float("inf"), open_high=True)
         groups = param_groups(net, None, weight_decay=self.weight_decay)
-        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, foreach=True,
-                               nesterov=self.nesterov and self.momentum > 0)
+        return torch.optim.SGD(
+            groups, lr=self.lr, momentum=self.momentum, foreach=True, nesterov=self.nesterov and self.momentum > 0
+        )
 
 
 @dataclass
@@ -41,17 +47,23 @@ class SphereConfig:
     name: str = ""
     lr: float = 0.02
     lr_free: float = 0.1
-    p: Any = field(default_factory=lambda: {0.5: 1.3333333, 0.8: 1.25, 0.9: 1.2})
+    p: Any = "auto"
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 0.0
     optimizer: ClassVar[type]
 
+    def __post_init__(self):
+        if self.p == "auto":
+            self.p = dict(AUTO_P)
+
     def build(self, net: nn.Module, exclude: Sequence[str], sparsity: float) -> torch.optim.Optimizer:
-        groups = param_groups(net, self.p, exclude=exclude, lr_free=self.lr_free, weight_decay=self.weight_decay,
-                              sparsity=sparsity)
-        return self.optimizer(groups, lr=self.lr, p=None, momentum=self.momentum,
-                              nesterov=self.nesterov and self.momentum > 0)
+        groups = param_groups(
+            net, self.p, exclude=exclude, lr_free=self.lr_free, weight_decay=self.weight_decay, sparsity=sparsity
+        )
+        return self.optimizer(
+            groups, lr=self.lr, p=None, momentum=self.momentum, nesterov=self.nesterov and self.momentum > 0
+        )
 
 
 @OPTIMIZERS.register("lpsgd")
@@ -68,7 +80,9 @@ class LpSGDmConfig(SphereConfig):
     optimizer: ClassVar[type] = LpSGDm
 
 
-def build_optimizer(net: nn.Module, values: Mapping, *, exclude: Sequence[str], sparsity: float) -> torch.optim.Optimizer:
+def build_optimizer(
+    net: nn.Module, values: Mapping, *, exclude: Sequence[str], sparsity: float
+) -> torch.optim.Optimizer:
     """The optimizer that an `optimizer` config describes, over all of the net's parameters.
 
     Raises UsageError for unknown names, options, or values out of range.

@@ -1,4 +1,5 @@
 """A net's parameters as optimizer groups: weights on the sphere with their p, everything else plain SGD."""
+
 from collections.abc import Sequence
 
 from torch import nn
@@ -20,8 +21,15 @@ def layer_p(net: nn.Module, p, *, exclude: Sequence[str] = ("head",), sparsity: 
     }
 
 
-def param_groups(net: nn.Module, p, *, exclude: Sequence[str] = ("head",), lr_free: float | None = None,
-                 weight_decay: float = 0.0, sparsity: float = 0.0) -> list[dict]:
+def param_groups(
+    net: nn.Module,
+    p,
+    *,
+    exclude: Sequence[str] = ("head",),
+    lr_free: float | None = None,
+    weight_decay: float = 0.0,
+    sparsity: float = 0.0,
+) -> list[dict]:
     """Groups for LpSGD, LpSGD-m or (with p=None) any SGD: one group per value of p, then the free parameters.
 
     Args:

@@ -4,6 +4,7 @@ Both are ordinary `torch.optim.Optimizer`s. `p` is a per-group option; a group w
 (momentum, weight decay), so that one optimizer serves a whole net: weights on the sphere, biases, norms and
 excluded layers off it. `lpss.param_groups(net, p=...)` makes such groups.
 """
+
 import math
 import warnings
 from collections.abc import Iterable
@@ -46,6 +47,17 @@ class SphereOptimizer(Optimizer):
                 for param in group["params"]:
                     param.copy_(sphere.normalize(_compute(param), group["p"]))
 
+    @torch.no_grad()
+    def load_state_dict(self, state_dict: dict) -> None:
+        """As for any torch optimizer; state that is more precise than its weight stays so."""
+        super().load_state_dict(state_dict)
+        numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
+        params = [param for group in self.param_groups for param in group["params"]]
+        for number, param in zip(numbers, params, strict=True):
+            for key, value in state_dict["state"].get(number, {}).items():
+                if torch.is_tensor(value) and value.dtype != self.state[param][key].dtype:
+                    self.state[param][key] = value.to(param.device)  # torch has cast it to the weight's dtype
+
     @property
     def nonfinite_neurons(self) -> int:
         """How many neuron updates were skipped so far because the gradient held NaN or inf (reads the device)."""
@@ -75,8 +87,11 @@ class SphereOptimizer(Optimizer):
                     self._sphere_step(param, group)
         skipped = self._skipped_on_cpu() - before
         if skipped:
-            warnings.warn(f"{skipped} neurons have a gradient with NaN or inf: their weights were kept", RuntimeWarning,
-                          stacklevel=2)
+            warnings.warn(
+                f"{skipped} neurons have a gradient with NaN or inf: their weights were kept",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         return loss
 
     def latent(self, param: Tensor) -> Tensor:
@@ -109,9 +124,18 @@ class SphereOptimizer(Optimizer):
         buffers: list[Tensor | None] = [None] * len(params)
         if group["momentum"]:
             buffers = [self._buffer(param, "momentum_buffer") for param in params]
-        sgd(params, [param.grad for param in params], buffers, weight_decay=group["weight_decay"],
-            momentum=group["momentum"], lr=group["lr"], dampening=0.0, nesterov=group["nesterov"], maximize=False,
-            foreach=bool(params))
+        sgd(
+            params,
+            [param.grad for param in params],
+            buffers,
+            weight_decay=group["weight_decay"],
+            momentum=group["momentum"],
+            lr=group["lr"],
+            dampening=0.0,
+            nesterov=group["nesterov"],
+            maximize=False,
+            foreach=bool(params),
+        )
 
     def _buffer(self, param: Tensor, key: str) -> Tensor:
         state = self.state[param]
@@ -144,8 +168,16 @@ class LpSGD(SphereOptimizer):
     Raises ValueError for a wrong p, lr, momentum, weight decay or shape.
     """
 
-    def __init__(self, params: Iterable, lr: float, p: float | None, *, momentum: float = 0.9, nesterov: bool = False,
-                 weight_decay: float = 0.0):
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float,
+        p: float | None,
+        *,
+        momentum: float = 0.9,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ):
         super().__init__(params, lr, p, momentum, nesterov, weight_decay)
 
     def _sphere_step(self, param: Tensor, group: dict) -> None:
@@ -172,8 +204,16 @@ class LpSGDm(SphereOptimizer):
     at the first step, so weights may be loaded up to then; afterwards call `reset_latent(param)`.
     """
 
-    def __init__(self, params: Iterable, lr: float, p: float | None, *, momentum: float = 0.9, nesterov: bool = False,
-                 weight_decay: float = 0.0):
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float,
+        p: float | None,
+        *,
+        momentum: float = 0.9,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ):
         super().__init__(params, lr, p, momentum, nesterov, weight_decay)
 
     def _sphere_step(self, param: Tensor, group: dict) -> None:
@@ -261,12 +301,12 @@ def _check_group(group: dict) -> None:
             raise ValueError("nesterov needs a momentum greater than 0, got momentum=0")
     else:
         group["p"] = sphere.check_p(p)
-        _check_eta(group)
+        _check_eta(group | {"lr": float(lr)})
         for param in group["params"]:
             if param.dim() < 2:
                 raise ValueError(
-                    f"a tensor of shape {tuple(param.shape)} is in a group with p={p}: a weight on the sphere needs 2 or "
-                    "more dims. Put it in a group with p=None, or use lpss.param_groups(net, p=...)"
+                    f"a tensor of shape {tuple(param.shape)} is in a group with p={p}: a weight on the sphere needs 2 "
+                    "or more dims. Put it in a group with p=None, or use lpss.param_groups(net, p=...)"
                 )
 
 
@@ -274,7 +314,7 @@ def _check_eta(group: dict) -> None:
     # A tensor lr is left alone: reading it here would wait for the device in every step.
     lr = group["lr"]
     if not isinstance(lr, Tensor) and not 0.0 <= lr <= 1.0:
-        raise ValueError(f"lr of a group on the sphere (p={group['p']}) is eta of eq (13) and must be in [0, 1], got {lr}")
+        raise ValueError(f"lr of a group on the sphere (p={group['p']}) is eta of eq (13), in [0, 1]; got {lr}")
 
 
 def _is_number(value) -> bool:

@@ -1,4 +1,5 @@
 """Schedules: training progress in [0, 1] -> a factor. Pure functions of progress, so they resume for free."""
+
 import bisect
 import math
 from dataclasses import dataclass, field
@@ -59,7 +60,7 @@ class MultiStep:
 
     def __init__(self, config: Config):
         if sorted(config.milestones) != config.milestones or any(not 0 < at < 1 for at in config.milestones):
-            raise UsageError(f"schedule.milestones must be rising fractions of training in (0, 1), got {config.milestones}")
+            raise UsageError(f"schedule.milestones must rise, fractions of training in (0, 1); got {config.milestones}")
         if not 0 < config.gamma <= 1:
             raise UsageError(f"schedule.gamma must be in (0, 1], got {config.gamma}")
         self.milestones, self.gamma = config.milestones, config.gamma
@@ -80,8 +81,10 @@ class Piecewise:
 
     def __init__(self, config: Config):
         knots, values = config.knots, config.values
-        if len(knots) != len(values) or len(knots) < 2 or knots[0] != 0 or knots[-1] != 1 or sorted(set(knots)) != knots:
-            raise UsageError(f"schedule.knots must rise from 0 to 1, one for each of schedule.values; got {knots}, {values}")
+        if len(knots) != len(values) or knots[:1] != [0] or knots[-1:] != [1] or sorted(set(knots)) != knots:
+            raise UsageError(
+                f"schedule.knots must rise from 0 to 1, one for each of schedule.values; got {knots} and {values}"
+            )
         if min(values) < 0:
             raise UsageError(f"schedule.values are factors of at least 0, got {values}")
         self.knots, self.values = knots, values

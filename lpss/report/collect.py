@@ -1,4 +1,5 @@
 """Run folders (or a results.csv) -> one flat DataFrame, a row a run. Reads files only, without torch."""
+
 import csv
 import json
 import logging

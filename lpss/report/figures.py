@@ -1,4 +1,5 @@
 """Pictures of the runs: accuracy against method, and where in the network the zeros lie."""
+
 import math
 from pathlib import Path
 

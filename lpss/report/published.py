@@ -1,4 +1,5 @@
 """Accuracies that others have published, to stand beside ours. The numbers live in published.csv."""
+
 from pathlib import Path
 
 import pandas as pd

@@ -2,6 +2,7 @@
 
 A pure function of the table: the same table gives the same bytes.
 """
+
 import math
 import re
 from collections.abc import Callable

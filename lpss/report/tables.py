@@ -1,4 +1,5 @@
 """Runs -> cells: mean and spread over seeds, what is best, what must not be mixed, what others published."""
+
 import json
 import math
 import re

@@ -1,4 +1,5 @@
 """How many weights each layer keeps, for a total sparsity: uniform, ER (Mocanu et al. 2018), ERK (Evci et al. 2020)."""
+
 import math
 from collections.abc import Mapping, Sequence
 

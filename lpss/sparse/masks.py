@@ -3,11 +3,13 @@
 So the forward pass costs nothing extra, `weight.grad` right after backward is the dense gradient, and no optimizer
 needs to know about masks: gradients are multiplied by the mask before its step and its state is zero off the mask.
 """
+
 from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from lpss.errors import UsageError
 from lpss.roles import Layer, check_selectors, weight_layers
 
 
@@ -17,6 +19,8 @@ class Masks(Mapping):
     Args:
         net: any module; its Linear and Conv weights are maskable.
         exclude: roles or name patterns of layers that are never masked.
+
+    Raises UsageError for a selector that fits nothing, or where no layer is left.
     """
 
     def __init__(self, net: nn.Module, exclude: Iterable[str] = ()):
@@ -24,6 +28,8 @@ class Masks(Mapping):
         layers = weight_layers(net)
         check_selectors(exclude, layers, "mask.exclude")
         self.layers: dict[str, Layer] = {layer.name: layer for layer in layers if not layer.matches(exclude)}
+        if not self.layers:
+            raise UsageError(f"mask.exclude={exclude} leaves no layer to mask")
         self._masks = {name: torch.ones_like(layer.weight) for name, layer in self.layers.items()}
         self._parameters = sum(param.numel() for param in net.parameters())
 
@@ -59,8 +65,11 @@ class Masks(Mapping):
     @torch.no_grad()
     def apply_to_gradients(self) -> None:
         """Zero every maskable weight's gradient off its mask."""
-        pairs = [(layer.weight.grad, self._masks[name]) for name, layer in self.layers.items()
-                 if layer.weight.grad is not None]
+        pairs = [
+            (layer.weight.grad, self._masks[name])
+            for name, layer in self.layers.items()
+            if layer.weight.grad is not None
+        ]
         if pairs:
             torch._foreach_mul_([grad for grad, _ in pairs], [mask for _, mask in pairs])
 

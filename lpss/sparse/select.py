@@ -1,4 +1,5 @@
 """Pickers: scores -> boolean masks. The only index code of the sparse methods."""
+
 import torch
 from torch import Tensor
 

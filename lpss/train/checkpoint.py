@@ -1,4 +1,5 @@
 """Checkpoints: everything a run needs to go on, in one file, written whole or not at all and read without pickle."""
+
 import logging
 import pickle
 from pathlib import Path

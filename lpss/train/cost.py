@@ -5,6 +5,7 @@ backward), except that a step whose weight gradients must be dense costs 2 spars
 appendix H). Normalisation, activations and the optimizer are not counted. These are costs in principle: masks on
 dense kernels do not save time.
 """
+
 import torch
 from torch import Tensor, nn
 
@@ -17,9 +18,11 @@ def layer_flops(net: nn.Module, example: Tensor) -> dict[str, int]:
     flops = {}
     hooks = []
     for layer in weight_layers(net):
+
         def count(module, inputs, output, name=layer.name):
             positions = output[0].numel() // module.weight.shape[0]
             flops[name] = 2 * positions * module.weight.numel()
+
         hooks.append(layer.module.register_forward_hook(count))
     training = net.training
     try:

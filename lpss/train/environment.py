@@ -1,4 +1,5 @@
 """Facts about where a run happens: device, versions, commit, memory."""
+
 import platform
 import resource
 import subprocess
@@ -55,8 +56,13 @@ def versions() -> dict[str, str]:
     import numpy
     import torchvision
 
-    return {"lpss": lpss.__version__, "python": platform.python_version(), "torch": torch.__version__,
-            "torchvision": torchvision.__version__, "numpy": numpy.__version__}
+    return {
+        "lpss": lpss.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": numpy.__version__,
+    }
 
 
 @cache
@@ -66,6 +72,7 @@ def git_commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
+
         def git(*args: str) -> str:
             return subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, check=True).stdout
 

@@ -1,4 +1,5 @@
 """Loss and accuracy of a net on a split."""
+
 import torch
 from torch import nn
 from torch.nn import functional as F

@@ -1,4 +1,5 @@
 """Writing files so that a reader sees the old content or the new, never half of it."""
+
 import os
 import tempfile
 from collections.abc import Callable

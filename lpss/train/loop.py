@@ -3,6 +3,7 @@
 It knows one method and one optimizer through their `step`; nothing in the batch loop reads the device, unless a
 progress bar is watched.
 """
+
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -34,9 +35,22 @@ class Progress:
         return max(self.rows, key=lambda row: row["eval_accuracy"])
 
 
-def fit(net: nn.Module, method: Method, batches, schedule: Callable[[float], float], eval_batches: Callable[[], Iterable],
-        cost: Cost, *, epochs: int, total_steps: int, progress: Progress, precision: str = "float32",
-        bar: bool = False, label: str = "", after_epoch: Callable[[Progress], None] = lambda progress: None) -> None:
+def fit(
+    net: nn.Module,
+    method: Method,
+    batches,
+    schedule: Callable[[float], float],
+    eval_batches: Callable[[], Iterable],
+    cost: Cost,
+    *,
+    epochs: int,
+    total_steps: int,
+    progress: Progress,
+    precision: str = "float32",
+    bar: bool = False,
+    label: str = "",
+    after_epoch: Callable[[Progress], None] = lambda progress: None,
+) -> None:
     """Train until `epochs` or `total_steps` are reached, from where `progress` stands.
 
     Args:
@@ -83,9 +97,13 @@ def fit(net: nn.Module, method: Method, batches, schedule: Callable[[float], flo
             watch.update()
             if bar and time.perf_counter() - shown > 0.5:
                 shown = time.perf_counter()
-                watch.set_postfix(epoch=epoch + 1, loss=f"{loss.item():.3f}", acc=f"{correct.item() / samples:.3f}",
-                                  sparsity=f"{method.masks.sparsity_weights():.3f}",
-                                  samples_s=f"{samples / (shown - start):.0f}")
+                watch.set_postfix(
+                    epoch=epoch + 1,
+                    loss=f"{loss.item():.3f}",
+                    acc=f"{correct.item() / samples:.3f}",
+                    sparsity=f"{method.masks.sparsity_weights():.3f}",
+                    samples_s=f"{samples / (shown - start):.0f}",
+                )
             if progress.step >= total_steps:
                 break
         steps = progress.step - first_step
@@ -93,13 +111,20 @@ def fit(net: nn.Module, method: Method, batches, schedule: Callable[[float], flo
         seconds = time.perf_counter() - start
         eval_loss, eval_accuracy = evaluate(net, eval_batches())
         progress.epoch = epoch + 1
-        progress.rows.append({
-            "epoch": epoch + 1, "step": progress.step, "lr": optimizer.param_groups[0]["lr"],
-            "train_loss": train_loss / steps, "train_accuracy": train_correct / samples,
-            "eval_loss": eval_loss, "eval_accuracy": eval_accuracy,
-            "sparsity_weights": method.masks.sparsity_weights(),
-            "seconds": round(seconds, 4), "samples_per_second": round(samples / seconds, 1),
-        })
+        progress.rows.append(
+            {
+                "epoch": epoch + 1,
+                "step": progress.step,
+                "lr": optimizer.param_groups[0]["lr"],
+                "train_loss": train_loss / steps,
+                "train_accuracy": train_correct / samples,
+                "eval_loss": eval_loss,
+                "eval_accuracy": eval_accuracy,
+                "sparsity_weights": method.masks.sparsity_weights(),
+                "seconds": round(seconds, 4),
+                "samples_per_second": round(samples / seconds, 1),
+            }
+        )
         after_epoch(progress)
         if not torch.isfinite(torch.tensor(train_loss)):
             watch.close()

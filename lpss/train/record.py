@@ -1,4 +1,5 @@
 """The run folder: what a run leaves behind. run.json comes last, so a folder that has one is complete."""
+
 import json
 import logging
 import math
@@ -17,8 +18,19 @@ from lpss.errors import DataError
 from lpss.sparse.methods import Method
 from lpss.train.files import write_atomically, write_text
 
-LAYER_COLUMNS = ("layer", "role", "shape", "p", "weights", "active", "density_requested", "density_reached",
-                 "sparsity_reached", "hoyer_sparsity", "empty_neurons")
+LAYER_COLUMNS = (
+    "layer",
+    "role",
+    "shape",
+    "p",
+    "weights",
+    "active",
+    "density_requested",
+    "density_reached",
+    "sparsity_reached",
+    "hoyer_sparsity",
+    "empty_neurons",
+)
 
 
 class RunFolder:
@@ -44,7 +56,8 @@ class RunFolder:
 
     def write_layers(self, method: Method, p: dict[str, float | None]) -> None:
         """layers.csv: a row a maskable layer."""
-        write_text(self.path / "layers.csv", pd.DataFrame(layer_rows(method, p), columns=LAYER_COLUMNS).to_csv(index=False))
+        rows = pd.DataFrame(layer_rows(method, p), columns=LAYER_COLUMNS)
+        write_text(self.path / "layers.csv", rows.to_csv(index=False))
 
     def write_weights(self, net: nn.Module, method: Method) -> None:
         """weights.safetensors: the net's state dict as `net.<key>`, masks as `mask.<layer>` (bool)."""
@@ -73,13 +86,21 @@ def layer_rows(method: Method, p: dict[str, float | None]) -> list[dict]:
         weight = layer.weight.detach()
         fan_in = weight[0].numel()
         density = active[name] / weight.numel()
-        rows.append({
-            "layer": name, "role": layer.role, "shape": "x".join(map(str, weight.shape)), "p": p.get(name),
-            "weights": weight.numel(), "active": active[name], "density_requested": requested[name],
-            "density_reached": density, "sparsity_reached": 1 - density,
-            "hoyer_sparsity": float(sphere.hoyer_sparsity(weight.float()).nanmean()) if fan_in > 1 else math.nan,
-            "empty_neurons": empty[name],
-        })
+        rows.append(
+            {
+                "layer": name,
+                "role": layer.role,
+                "shape": "x".join(map(str, weight.shape)),
+                "p": p.get(name),
+                "weights": weight.numel(),
+                "active": active[name],
+                "density_requested": requested[name],
+                "density_reached": density,
+                "sparsity_reached": 1 - density,
+                "hoyer_sparsity": float(sphere.hoyer_sparsity(weight.float()).nanmean()) if fan_in > 1 else math.nan,
+                "empty_neurons": empty[name],
+            }
+        )
     return rows
 
 

@@ -1,4 +1,5 @@
 """One run from its config to its folder: data, net, optimizer, method, training, results."""
+
 import importlib
 import logging
 import os
@@ -92,13 +93,23 @@ class Session:
         self.device = choose_device(config.device)
         reset_peak_memory(self.device)
         train = config.train
-        data = load(make_options(DATASETS.find(config.dataset["name"]).Config, config.dataset, "dataset"),
-                    config.data.root, config.data.download)
+        data = load(
+            make_options(DATASETS.find(config.dataset["name"]).Config, config.dataset, "dataset"),
+            config.data.root,
+            config.data.download,
+        )
         if train.validation:
             data = hold_out(data, train.validation, config.seed)
         self.augment = AugmentConfig.of(config.dataset["augment"])
-        self.batches = Batches(data.train, train.batch_size, seed=config.seed, device=self.device, mean=data.mean,
-                               std=data.std, augment=self.augment)
+        self.batches = Batches(
+            data.train,
+            train.batch_size,
+            seed=config.seed,
+            device=self.device,
+            mean=data.mean,
+            std=data.std,
+            augment=self.augment,
+        )
         test = data.test.to(self.device)
         self.eval_batches = lambda: eval_batches(test, EVAL_BATCH, device=self.device, mean=data.mean, std=data.std)
         steps = train.epochs * len(self.batches)
@@ -108,10 +119,18 @@ class Session:
         self.net = build_model(config.model, {}, data.input_shape, data.classes).to(self.device)
         self.schedule = SCHEDULES.find(config.schedule["name"])
         self.schedule = self.schedule(make_options(self.schedule.Config, config.schedule, "schedule"))
-        self.optimizer = build_optimizer(self.net, config.optimizer, exclude=config.sphere.exclude, sparsity=config.sparsity)
+        self.optimizer = build_optimizer(
+            self.net, config.optimizer, exclude=config.sphere.exclude, sparsity=config.sparsity
+        )
         self.method: Method = METHODS.find(config.method["name"])(
-            self.net, self.optimizer, sparsity=config.sparsity, total_steps=self.total_steps, exclude=config.mask.exclude,
-            seed=config.seed, **config.method)
+            self.net,
+            self.optimizer,
+            sparsity=config.sparsity,
+            total_steps=self.total_steps,
+            exclude=config.mask.exclude,
+            seed=config.seed,
+            **config.method,
+        )
         self.cost = Cost(self.net, self.method.masks, next(self.eval_batches())[0][:1])
         self.progress = Progress()
         self.earlier_seconds = 0.0
@@ -121,9 +140,21 @@ class Session:
         self._resume()
         status = "finished"
         try:
-            fit(self.net, self.method, self.batches, self.schedule, self.eval_batches, self.cost,
-                epochs=self.config.train.epochs, total_steps=self.total_steps, progress=self.progress,
-                precision=self.config.train.precision, bar=bar, label=_label(self.config), after_epoch=self._save)
+            fit(
+                self.net,
+                self.method,
+                self.batches,
+                self.schedule,
+                self.eval_batches,
+                self.cost,
+                epochs=self.config.train.epochs,
+                total_steps=self.total_steps,
+                progress=self.progress,
+                precision=self.config.train.precision,
+                bar=bar,
+                label=_label(self.config),
+                after_epoch=self._save,
+            )
         except Diverged as error:
             status = "diverged"
             log.warning("%s: %s", _label(self.config), error)
@@ -132,16 +163,24 @@ class Session:
         self.folder.write_layers(self.method, self.p)
         self.folder.write_weights(self.net, self.method)
         self.folder.write_result(result)
-        log.info("%s: %s, accuracy %.4f (best %.4f), sparsity %.4f, %.0f s -> %s", _label(self.config), status,
-                 result["accuracy_last"], result["accuracy_best"], result["sparsity_weights"], result["wall_time_s"],
-                 self.folder.path)
+        log.info(
+            "%s: %s, accuracy %.4f (best %.4f), sparsity %.4f, %.0f s -> %s",
+            _label(self.config),
+            status,
+            result["accuracy_last"],
+            result["accuracy_best"],
+            result["sparsity_weights"],
+            result["wall_time_s"],
+            self.folder.path,
+        )
         return result
 
     @property
     def p(self) -> dict[str, float | None]:
         """Layer name -> p of the sphere its weights are on, None for off."""
-        return layer_p(self.net, self.config.optimizer.get("p"), exclude=self.config.sphere.exclude,
-                       sparsity=self.config.sparsity)
+        return layer_p(
+            self.net, self.config.optimizer.get("p"), exclude=self.config.sphere.exclude, sparsity=self.config.sparsity
+        )
 
     def _p_summary(self) -> float | dict[str, float] | None:
         """The one p of all layers on the sphere, or layer name -> p where they differ."""
@@ -154,25 +193,42 @@ class Session:
         last = rows[-1] if rows else {}
         best = self.progress.best() if rows else {}
         return {
-            "schema": 1, "status": status, "experiment": config.experiment_name,
-            "dataset": config.dataset["name"], "model": config.model["name"], "method": config.method["name"],
-            "optimizer": config.optimizer["name"], "sparsity": config.sparsity, "seed": config.seed,
+            "schema": 1,
+            "status": status,
+            "experiment": config.experiment_name,
+            "dataset": config.dataset["name"],
+            "model": config.model["name"],
+            "method": config.method["name"],
+            "optimizer": config.optimizer["name"],
+            "sparsity": config.sparsity,
+            "seed": config.seed,
             "p": self._p_summary(),
             "accuracy_last": last.get("eval_accuracy", float("nan")),
-            "accuracy_best": best.get("eval_accuracy", float("nan")), "accuracy_best_epoch": best.get("epoch"),
+            "accuracy_best": best.get("eval_accuracy", float("nan")),
+            "accuracy_best_epoch": best.get("epoch"),
             "evaluated_on": "validation" if config.train.validation else "test",
-            "loss_last": last.get("eval_loss", float("nan")), "epochs": self.progress.epoch, "steps": self.progress.step,
-            "sparsity_weights": masks.sparsity_weights(), "sparsity_all_parameters": masks.sparsity_all_parameters(),
+            "loss_last": last.get("eval_loss", float("nan")),
+            "epochs": self.progress.epoch,
+            "steps": self.progress.step,
+            "sparsity_weights": masks.sparsity_weights(),
+            "sparsity_all_parameters": masks.sparsity_all_parameters(),
             "parameters": sum(param.numel() for param in self.net.parameters()),
-            "maskable_weights": masks.maskable, "active_weights": sum(masks.active().values()),
-            "train_flops_relative": self.cost.training(), "inference_flops_relative": self.cost.inference(),
+            "maskable_weights": masks.maskable,
+            "active_weights": sum(masks.active().values()),
+            "train_flops_relative": self.cost.training(),
+            "inference_flops_relative": self.cost.inference(),
             "inference_flops_dense": self.cost.dense,
             "wall_time_s": round(self.earlier_seconds + time.time() - self.started, 3),
             "peak_memory_bytes": peak_memory(self.device),
-            "device": self.device.type, "device_name": device_name(self.device), "versions": versions(),
-            "git_commit": git_commit(), "config_hash": config.hash(), "config": config.to_dict(),
+            "device": self.device.type,
+            "device_name": device_name(self.device),
+            "versions": versions(),
+            "git_commit": git_commit(),
+            "config_hash": config.hash(),
+            "config": config.to_dict(),
             "warnings": self._warnings(),
-            "started": _iso(self.started - self.earlier_seconds), "finished": _iso(time.time()),
+            "started": _iso(self.started - self.earlier_seconds),
+            "finished": _iso(time.time()),
         }
 
     def _warnings(self) -> list[str]:
@@ -186,11 +242,19 @@ class Session:
         self.folder.write_metrics(progress.rows)
         every = self.config.train.checkpoint_every
         if every and progress.epoch % every == 0 and progress.step < self.total_steps:
-            checkpoint.save(self.folder.checkpoint, {
-                "hash": self.config.hash(), "net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(),
-                "method": self.method.state_dict(), "cost": self.cost.state_dict(), "progress": asdict(progress),
-                "rng": torch.get_rng_state(), "seconds": self.earlier_seconds + time.time() - self.started,
-            })
+            checkpoint.save(
+                self.folder.checkpoint,
+                {
+                    "hash": self.config.hash(),
+                    "net": self.net.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "method": self.method.state_dict(),
+                    "cost": self.cost.state_dict(),
+                    "progress": asdict(progress),
+                    "rng": torch.get_rng_state(),
+                    "seconds": self.earlier_seconds + time.time() - self.started,
+                },
+            )
 
     def _resume(self) -> None:
         state = checkpoint.load(self.folder.checkpoint, self.device)

@@ -1,4 +1,5 @@
 """lpss-train as a user runs it: a process of its own, exit codes, one-line errors."""
+
 import json
 import os
 import subprocess
@@ -13,7 +14,9 @@ SMALL = ("dataset=synthetic", "dataset.train_size=200", "dataset.test_size=50", 
 @pytest.fixture
 def lpss_train(tmp_path):
     def call(*arguments: str, module: bool = False) -> subprocess.CompletedProcess:
-        program = [sys.executable, "-m", "lpss.cli.train"] if module else [str(Path(sys.executable).with_name("lpss-train"))]
+        program = (
+            [sys.executable, "-m", "lpss.cli.train"] if module else [str(Path(sys.executable).with_name("lpss-train"))]
+        )
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         return subprocess.run([*program, *arguments], cwd=tmp_path, capture_output=True, text=True, env=environment)
 
@@ -43,14 +46,17 @@ def test_a_sweep_goes_on_after_a_failed_and_a_diverged_run(lpss_train, tmp_path)
     assert sorted(result["status"] for result in results(tmp_path / "outputs")) == ["diverged", "finished"]
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (("method=foo",), "Could not find 'method/foo'"),
-    (("metod=lpss",), "metod"),
-    (("method.drop=1", "method=rigl"), "method.drop"),
-    (("sparsity=abc",), "sparsity"),
-    (("optimizer.p=1", *SMALL), "p must be a finite number greater than 1"),
-    (("sparsity=[",), "sparsity="),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (("method=foo",), "Could not find 'method/foo'"),
+        (("metod=lpss",), "metod"),
+        (("method.drop=1", "method=rigl"), "method.drop"),
+        (("sparsity=abc",), "sparsity"),
+        (("optimizer.p=1", *SMALL), "p must be a finite number greater than 1"),
+        (("sparsity=[",), "sparsity="),
+    ],
+)
 def test_a_users_mistake_is_one_line_and_exit_code_2(lpss_train, tmp_path, arguments, words):
     done = lpss_train(*arguments)
     assert done.returncode == 2
@@ -62,7 +68,10 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(lpss_train, tmp_path, argum
 def test_missing_data_is_one_line_and_exit_code_1(lpss_train, tmp_path):
     done = lpss_train("dataset=letter", f"data.root={tmp_path}", "data.download=false")
     assert done.returncode == 1
-    assert done.stderr.startswith("lpss-train: letter: uci/letter/letter-recognition.data") and done.stderr.count("\n") == 1
+    assert (
+        done.stderr.startswith("lpss-train: letter: uci/letter/letter-recognition.data")
+        and done.stderr.count("\n") == 1
+    )
 
 
 def test_help_names_the_groups(lpss_train):

@@ -96,9 +96,7 @@ def test_addresses_and_checksums_are_those_of_torchvision():
 
     for name, theirs in (("mnist", datasets.MNIST), ("fashion_mnist", datasets.FashionMNIST)):
         files = DATASETS[name].files
-        assert [
-            (f.path.rpartition("/")[2], f.checksum.removeprefix("md5:")) for f in files
-        ] == theirs.resources
+        assert [(f.path.rpartition("/")[2], f.checksum.removeprefix("md5:")) for f in files] == theirs.resources
         for file in files:
             assert file.urls == tuple(mirror + file.path.rpartition("/")[2] for mirror in theirs.mirrors)
     batches = datasets.CIFAR10.train_list + datasets.CIFAR10.test_list

@@ -136,9 +136,7 @@ class FolderConfig(DatasetConfig):
 def test_a_folder_option_has_a_cache_of_its_own(toy, monkeypatch):
     monkeypatch.setattr(Toy, "Config", FolderConfig)
     y = torch.arange(10) % 2
-    monkeypatch.setattr(
-        Toy, "parse", lambda self, paths, config: (torch.full((10, 1), ord(config.folder[-1])), y)
-    )
+    monkeypatch.setattr(Toy, "parse", lambda self, paths, config: (torch.full((10, 1), ord(config.folder[-1])), y))
     for folder in ("a", "deep/b", "a", "deep/b"):
         assert load(FolderConfig("toy", folder=folder), toy).train.x[0] == ord(folder[-1])
     assert len(list((toy / ".parsed").iterdir())) == 2

@@ -140,9 +140,7 @@ def test_download(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(tiny_imagenet, "ARCHIVE", file)
     monkeypatch.setenv("LPSS_DATA_MIRROR", str(tmp_path / "mirror"))
     root = tmp_path / "root"
-    with pytest.raises(
-        DataError, match="2 classes where 200"
-    ):  # what arrived is checked like any other folder
+    with pytest.raises(DataError, match="2 classes where 200"):  # what arrived is checked like any other folder
         DATASETS["tiny_imagenet"]().fetch(root)
     assert len(list((root / FULL / "train").rglob("*.JPEG"))) == 4
     assert [p.name for p in root.iterdir()] == [FULL], "no leftovers"
@@ -151,17 +149,13 @@ def test_download(tiny, tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["altered", "outside"])
 def test_a_bad_archive_leaves_nothing_behind(tiny, tmp_path, monkeypatch, kind):
     (tmp_path / "mirror").mkdir()
-    file = archive(
-        tiny, tmp_path / "mirror" / f"{FULL}.zip", ["../../outside"] if kind == "outside" else None
-    )
+    file = archive(tiny, tmp_path / "mirror" / f"{FULL}.zip", ["../../outside"] if kind == "outside" else None)
     if kind == "altered":
         file = store.File(file.path, file.size, "md5:" + "0" * 32)
     monkeypatch.setattr(tiny_imagenet, "ARCHIVE", file)
     monkeypatch.setenv("LPSS_DATA_MIRROR", str(tmp_path / "mirror"))
     root = tmp_path / "root"
-    with pytest.raises(
-        DataError, match="checksum is wrong" if kind == "altered" else "leads out of the folder"
-    ):
+    with pytest.raises(DataError, match="checksum is wrong" if kind == "altered" else "leads out of the folder"):
         load("tiny_imagenet", root)
     assert not list(root.iterdir()) and not (tmp_path / "outside").exists()
 

@@ -1,4 +1,5 @@
 """FLOPs against counts done by hand."""
+
 import torch
 from torch import nn
 
@@ -8,7 +9,9 @@ from lpss.train.cost import Cost, layer_flops
 
 
 def test_flops_of_linear_and_conv_layers_by_hand():
-    net = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 4, 3, stride=2), nn.Flatten(), nn.Linear(36, 5))
+    net = nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 4, 3, stride=2), nn.Flatten(), nn.Linear(36, 5)
+    )
     flops = layer_flops(net, torch.zeros(1, 2, 8, 8))
     assert flops == {"0": 2 * 8 * 8 * (3 * 2 * 9), "2": 2 * 3 * 3 * (4 * 3 * 9), "4": 2 * 36 * 5}
 

@@ -1,4 +1,5 @@
 """Atomic writing: whole or not at all."""
+
 import os
 
 import pytest

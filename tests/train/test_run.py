@@ -1,4 +1,5 @@
 """Whole runs on small data: results, determinism, skipping, resuming, failing, diverging."""
+
 import json
 
 import pandas as pd
@@ -15,14 +16,48 @@ from lpss.train import run as run_module
 from lpss.train.record import LAYER_COLUMNS, RunFolder, load_weights
 from lpss.train.run import complete, run
 
-SMALL = ("dataset=synthetic", "dataset.train_size=400", "dataset.test_size=100", "train.epochs=4", "train.batch_size=50",
-         "device=cpu")
+SMALL = (
+    "dataset=synthetic",
+    "dataset.train_size=400",
+    "dataset.test_size=100",
+    "train.epochs=4",
+    "train.batch_size=50",
+    "device=cpu",
+)
 TIMES = ("wall_time_s", "started", "finished", "peak_memory_bytes")
-FIELDS = {"status", "experiment", "dataset", "model", "method", "optimizer", "sparsity", "seed", "p", "accuracy_last",
-          "accuracy_best", "accuracy_best_epoch", "evaluated_on", "loss_last", "epochs", "steps", "sparsity_weights",
-          "sparsity_all_parameters", "parameters", "maskable_weights", "active_weights", "train_flops_relative",
-          "inference_flops_relative", "device", "device_name", "versions", "git_commit", "config_hash", "config", "warnings",
-          *TIMES}
+FIELDS = {
+    "status",
+    "experiment",
+    "dataset",
+    "model",
+    "method",
+    "optimizer",
+    "sparsity",
+    "seed",
+    "p",
+    "accuracy_last",
+    "accuracy_best",
+    "accuracy_best_epoch",
+    "evaluated_on",
+    "loss_last",
+    "epochs",
+    "steps",
+    "sparsity_weights",
+    "sparsity_all_parameters",
+    "parameters",
+    "maskable_weights",
+    "active_weights",
+    "train_flops_relative",
+    "inference_flops_relative",
+    "device",
+    "device_name",
+    "versions",
+    "git_commit",
+    "config_hash",
+    "config",
+    "warnings",
+    *TIMES,
+}
 
 
 def weights_of(config) -> dict:
@@ -38,8 +73,9 @@ def test_a_run_leaves_a_complete_folder(composed, method):
     config = composed(*SMALL, f"method={method}", "sparsity=0.8")
     result = run(config)
     folder = complete(config).folder()
-    assert {"run.json", "config.yaml", "metrics.csv", "layers.csv", "weights.safetensors", "run.log"} \
-        == {path.name for path in folder.iterdir()}
+    assert {"run.json", "config.yaml", "metrics.csv", "layers.csv", "weights.safetensors", "run.log"} == {
+        path.name for path in folder.iterdir()
+    }
     assert result.keys() >= FIELDS and result["status"] == "finished"
     assert without_times(json.loads((folder / "run.json").read_text())) == without_times(json.loads(json.dumps(result)))
     metrics = pd.read_csv(folder / "metrics.csv")
@@ -118,8 +154,12 @@ def test_a_run_killed_between_epochs_continues_bitwise(composed, tmp_path, monke
         assert all(torch.equal(a[key], b[key]) for key in a), method
         for key in ("accuracy_last", "accuracy_best", "train_flops_relative", "sparsity_weights", "steps", "loss_last"):
             assert whole[key] == continued[key], (method, key)
-        metrics = [pd.read_csv(complete(composed(*settings, f"output={tmp_path / part}")).folder() / "metrics.csv")
-                   .drop(columns=["seconds", "samples_per_second"]) for part in ("whole", "cut")]
+        metrics = [
+            pd.read_csv(complete(composed(*settings, f"output={tmp_path / part}")).folder() / "metrics.csv").drop(
+                columns=["seconds", "samples_per_second"]
+            )
+            for part in ("whole", "cut")
+        ]
         assert metrics[0].equals(metrics[1])
 
 
@@ -156,9 +196,14 @@ def test_a_failed_run_is_recorded_raised_and_trained_anew_next_time(composed, mo
 
 
 def test_wrong_settings_leave_no_folder(composed, tmp_path):
-    for override, kind in (("train.batch_size=500", UsageError), ("optimizer.p=1", UsageError), ("device=nope", UsageError),
-                           ("sphere.exclude=[heda]", UsageError), ("mask.exclude=[x]", UsageError),
-                           ("dataset.train_size=0", UsageError)):
+    for override, kind in (
+        ("train.batch_size=500", UsageError),
+        ("optimizer.p=1", UsageError),
+        ("device=nope", UsageError),
+        ("sphere.exclude=[heda]", UsageError),
+        ("mask.exclude=[x]", UsageError),
+        ("dataset.train_size=0", UsageError),
+    ):
         with pytest.raises(kind):
             run(composed(*SMALL, override))
     with pytest.raises(DataError, match="letter-recognition.data"):
@@ -187,8 +232,20 @@ def test_bfloat16_trains_with_float32_weights(composed):
 
 
 def test_images_are_augmented_and_normalised_on_the_way(composed):
-    result = run(composed(*SMALL, "dataset.image_shape=[1,16,16]", "+dataset.augment.crop_pad=1", "+dataset.augment.flip=true",
-                          "model=wrn", "model.depth=8", "model.width=1", "method=rigl", "sparsity=0.5", "train.epochs=2"))
+    result = run(
+        composed(
+            *SMALL,
+            "dataset.image_shape=[1,16,16]",
+            "+dataset.augment.crop_pad=1",
+            "+dataset.augment.flip=true",
+            "model=wrn",
+            "model.depth=8",
+            "model.width=1",
+            "method=rigl",
+            "sparsity=0.5",
+            "train.epochs=2",
+        )
+    )
     assert result["status"] == "finished" and result["model"] == "wrn"
 
 
@@ -200,10 +257,8 @@ def test_collapse_is_a_warning_in_the_result(composed, caplog):
 
 def test_plugins_add_methods_of_the_users_own(composed, tmp_path, monkeypatch):
     (tmp_path / "my_method.py").write_text(
-        "from lpss.sparse.methods import METHODS, Static\n"
-        "@METHODS.register('mine')\n"
-        "class Mine(Static):\n"
-        "    pass\n")
+        "from lpss.sparse.methods import METHODS, Static\n@METHODS.register('mine')\nclass Mine(Static):\n    pass\n"
+    )
     monkeypatch.chdir(tmp_path)
     config = composed(*SMALL, "method=static", "plugins=[my_method]", "sparsity=0.5")
     config.method["name"] = "mine"
@@ -216,6 +271,8 @@ def test_plugins_add_methods_of_the_users_own(composed, tmp_path, monkeypatch):
 @pytest.mark.gpu
 def test_a_gpu_run_reaches_what_a_cpu_run_reaches(composed, tmp_path):
     settings = (*SMALL[:-1], "method=lpss", "sparsity=0.5", "train.epochs=8")
-    results = [run(composed(*settings, f"device={device}", f"output={tmp_path / device}")) for device in ("cpu", "cuda")]
+    results = [
+        run(composed(*settings, f"device={device}", f"output={tmp_path / device}")) for device in ("cpu", "cuda")
+    ]
     assert results[1]["device"] == "cuda" and results[1]["peak_memory_bytes"] > 0
     assert results[0]["accuracy_last"] == pytest.approx(results[1]["accuracy_last"], abs=0.05)

@@ -1,4 +1,5 @@
 """The methods, by name. A new one is a file here, imported below, and a yaml in conf/method/."""
+
 from lpss.sparse.methods.base import METHODS, Method
 from lpss.sparse.methods.dense import Dense
 from lpss.sparse.methods.lpss import LpSS

@@ -1,4 +1,5 @@
 """What every sparse training method is: masks, a rule for when to change them, and one `step` for the training loop."""
+
 import logging
 from dataclasses import dataclass
 
@@ -44,8 +45,17 @@ class Method:
     class Config:
         name: str = ""
 
-    def __init__(self, net: nn.Module, optimizer: torch.optim.Optimizer, *, sparsity: float, total_steps: int,
-                 exclude=(), seed: int = 0, **options):
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        sparsity: float,
+        total_steps: int,
+        exclude=(),
+        seed: int = 0,
+        **options,
+    ):
         check_range(sparsity, "sparsity", 0, 1, open_high=True)
         if total_steps < 1:
             raise UsageError(f"total_steps must be at least 1, got {total_steps}")
@@ -122,7 +132,7 @@ class Method:
         """The layer's dense gradient. Raises UsageError where backward has not been run."""
         grad = self.masks.layers[name].weight.grad
         if grad is None:
-            raise UsageError(f"layer {name!r} has no gradient: call step() after backward, on a net that uses the layer")
+            raise UsageError(f"layer {name!r} has no gradient: call step() after a backward that reaches the layer")
         return grad
 
     def requested_density(self) -> dict[str, float]:
@@ -177,5 +187,5 @@ class Window:
         if kind == "constant":
             return 1.0
         if kind == "cosine":
-            return cosine(step / self.last)
+            return cosine(step / max(self.last, 1))
         raise UsageError(f"method.drop_schedule must be cosine or constant, got {kind!r}")

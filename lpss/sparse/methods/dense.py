@@ -1,4 +1,5 @@
 """The dense baseline: no masks."""
+
 from dataclasses import dataclass
 
 from lpss.sparse.methods.base import METHODS, Method

@@ -1,4 +1,5 @@
 """LpSS, Lp-spherical sparse learning: thresholds that lead a nearly dense net to the requested sparsity."""
+
 from dataclasses import dataclass
 
 import torch
@@ -66,7 +67,7 @@ class LpSS(Method):
         check_range(config.zeta_g, "method.zeta_g", 0, 10)
         check_range(config.tau, "method.tau", 0, 1, open_high=True)
         check_range(config.grace_steps, "method.grace_steps", 0, float("inf"))
-        self.window = Window(config.begin, config.end, config.update_every, self.total_steps)
+        self.window = Window(config.begin, config.end, config.update_every, self.total_steps, updates=100)
         self.zeta_g = config.zeta_g
 
     def start(self) -> None:
@@ -143,8 +144,11 @@ class LpSS(Method):
         return top_k(score, int(wanted.sum()), candidates)
 
     def state_dict(self) -> dict:
-        return super().state_dict() | {"zeta_g": self.zeta_g, "born": self.born}
+        born = {name: steps.clone() for name, steps in self.born.items()}
+        return super().state_dict() | {"zeta_g": self.zeta_g, "born": born}
 
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict(state)
-        self.zeta_g, self.born = state["zeta_g"], state["born"]
+        self.zeta_g = state["zeta_g"]
+        for name, steps in self.born.items():
+            steps.copy_(state["born"][name])

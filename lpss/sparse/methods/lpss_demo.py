@@ -1,4 +1,5 @@
 """LpSS as the demo that the paper's authors published runs it, where that differs from the paper's text."""
+
 from dataclasses import dataclass
 
 from lpss.sparse.methods.base import METHODS

@@ -1,4 +1,5 @@
 """RigL (Evci et al. 2020): SET that grows where the gradient is largest."""
+
 from dataclasses import dataclass
 
 from torch import Tensor

@@ -1,4 +1,5 @@
 """SET, sparse evolutionary training (Mocanu et al. 2018), and the drop-and-grow scheme its successors share."""
+
 from dataclasses import dataclass
 
 import torch

@@ -1,4 +1,5 @@
 """SNIP (Lee et al. 2019), and the dynamic variant in the demo that the paper's authors published."""
+
 from dataclasses import dataclass
 
 import torch
@@ -49,8 +50,10 @@ class SNIP(Method):
         shapes = {name: tuple(score.shape) for name, score in saliency.items()}
         counts = active_counts(shapes, self.sparsity, self.distribution())
         if self.config.scope == "layer":
-            return {name: top_k(score, counts[name], torch.ones_like(score, dtype=torch.bool))
-                    for name, score in saliency.items()}
+            return {
+                name: top_k(score, counts[name], torch.ones_like(score, dtype=torch.bool))
+                for name, score in saliency.items()
+            }
         together = torch.cat([score.flatten() for score in saliency.values()])
         chosen = top_k(together, sum(counts.values()), torch.ones_like(together, dtype=torch.bool))
         parts = chosen.split([score.numel() for score in saliency.values()])

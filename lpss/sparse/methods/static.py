@@ -1,4 +1,5 @@
 """Static sparse training: a random mask, fixed for all of training."""
+
 from dataclasses import dataclass
 
 from lpss.sparse.methods.base import METHODS, Method
