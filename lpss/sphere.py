@@ -86,7 +86,7 @@ def dual_pair(x: Tensor, p: float) -> tuple[Tensor, Tensor]:
     q = dual_exponent(p)
     scaled, largest = _scaled_magnitudes(x)
     power = abs_power(scaled, q - 1.0)
-    total = _nonzero(torch.linalg.vecdot(power, scaled).unsqueeze(1))  # ||scaled||_q^q
+    total = _nonzero((power * scaled).sum(1, keepdim=True))  # not vecdot: autocast would run it in bfloat16
     unit = rows(x) / (_nonzero(largest) * total.pow(1.0 / q))
     dual = power.mul_(total.pow(1.0 / q - 1.0)).copysign_(rows(x))
     return unit.view_as(x), dual.view_as(x)

@@ -200,3 +200,11 @@ def test_fewer_than_two_dims_are_named(function):
 def test_hoyer_sparsity_needs_two_inputs():
     with pytest.raises(ValueError, match=r"fan-in of 2 or more, got shape \(3, 1\)"):
         sphere.hoyer_sparsity(torch.ones(3, 1))
+
+
+def test_autocast_does_not_reach_in():
+    x = randn(4, 300, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = [*sphere.dual_pair(x, 1.2), *sphere.dual_pair(x, 1.07), sphere.row_norm(x, 1.07)]
+    outside = [*sphere.dual_pair(x, 1.2), *sphere.dual_pair(x, 1.07), sphere.row_norm(x, 1.07)]
+    assert all(torch.equal(a, b) for a, b in zip(inside, outside, strict=True))

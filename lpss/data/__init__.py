@@ -4,12 +4,13 @@ from lpss.data import digits, images, synthetic, tiny_imagenet, uci  # noqa: F40
 from lpss.data.augment import AugmentConfig
 from lpss.data.batches import Batches, eval_batches
 from lpss.data.dataset import Dataset, DatasetConfig, Split, hold_out
-from lpss.data.sources import DATASETS, DataSource, default_root, load
+from lpss.data.sources import DATASETS, BuiltIn, DataSource, default_root, load
 
 __all__ = [
     "DATASETS",
     "AugmentConfig",
     "Batches",
+    "BuiltIn",
     "DataSource",
     "Dataset",
     "DatasetConfig",

@@ -6,17 +6,7 @@ import torch
 from torch import Tensor
 
 from lpss.data.dataset import DatasetConfig
-from lpss.data.sources import DATASETS, DataSource, RandomSplitConfig, Status
-
-
-class BuiltIn(DataSource):
-    """A set without files."""
-
-    def rows(self, root: Path, config: DatasetConfig, download: bool) -> tuple[Tensor, Tensor]:
-        return self.parse([], config)
-
-    def status(self, root: Path) -> Status:
-        return Status("built in")
+from lpss.data.sources import DATASETS, BuiltIn, RandomSplitConfig
 
 
 @DATASETS.register("digits")

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from lpss.data.dataset import DatasetConfig, Expected
-from lpss.data.digits import BuiltIn
-from lpss.data.sources import DATASETS, checked_seed
+from lpss.data.sources import DATASETS, BuiltIn, checked_seed
 from lpss.errors import UsageError
 
 

@@ -33,7 +33,8 @@ class SGDConfig:
 
     def build(self, net: nn.Module, exclude: Sequence[str], sparsity: float) -> torch.optim.Optimizer:
         check_range(self.momentum, "optimizer.momentum", 0, 1, open_high=True)
-        check_range(self.lr, "optimizer.lr", 0, float("inf"), open_high=True)
+        for key in ("lr", "weight_decay"):
+            check_range(getattr(self, key), f"optimizer.{key}", 0, float("inf"), open_high=True)
         groups = param_groups(net, None, weight_decay=self.weight_decay)
         return torch.optim.SGD(
             groups, lr=self.lr, momentum=self.momentum, foreach=True, nesterov=self.nesterov and self.momentum > 0
