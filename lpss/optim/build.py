@@ -15,9 +15,9 @@ from lpss.registry import Registry
 
 OPTIMIZERS = Registry("optimizer")
 
-# p=auto, by requested sparsity (linear between, constant outside): small enough to reach it at the usual fan-ins, and
-# with a whole dual exponent q = 4, 5, 6, whose powers are products.
-AUTO_P = {0.5: 4 / 3, 0.8: 5 / 4, 0.9: 6 / 5}
+# p=auto, by requested sparsity (linear between, constant outside): small enough to reach it with LpSS's zeta_w, and
+# with a whole dual exponent q = 3, 4, 5, whose powers are products.
+AUTO_P = {0.5: 3 / 2, 0.8: 4 / 3, 0.9: 5 / 4}
 
 
 @OPTIMIZERS.register("sgd")

@@ -14,6 +14,7 @@ class LpSSDemo(LpSS):
     @dataclass
     class Config(LpSS.Config):
         name: str = "lpss_demo"
+        zeta_w: float = 0.2
         tau: float = 0.1
         update_every: int = 40
         zeta_rule: str = "demo"
