@@ -1,4 +1,5 @@
 """The README's code runs as printed."""
+
 import os
 import re
 import subprocess
@@ -11,7 +12,9 @@ FILES = dict(block.removeprefix("# file: ").split("\n", 1) for block in BLOCKS i
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr
     return done
 

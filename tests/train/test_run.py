@@ -276,3 +276,20 @@ def test_a_gpu_run_reaches_what_a_cpu_run_reaches(composed, tmp_path):
     ]
     assert results[1]["device"] == "cuda" and results[1]["peak_memory_bytes"] > 0
     assert results[0]["accuracy_last"] == pytest.approx(results[1]["accuracy_last"], abs=0.05)
+
+
+@pytest.mark.parametrize("dataset", ["adult", "connect4", "dna", "mushroom", "letter", "climate", "web"])
+def test_every_uci_set_trains_with_its_own_model(composed, real_uci, dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))  # where parsed data are cached if the real ones are read-only
+    result = run(composed(f"dataset={dataset}", f"data.root={real_uci}", "method=lpss", "train.max_steps=5"))
+    assert result["status"] == "finished" and result["steps"] == 5
+    published = {
+        "adult": 323_202,
+        "connect4": 492_291,
+        "dna": 936_195,
+        "mushroom": 90_562,
+        "letter": 716_378,
+        "climate": 76_738,
+        "web": 212_867,
+    }
+    assert result["parameters"] == published[dataset]
