@@ -50,6 +50,8 @@ def main() -> None:
         _exit(UsageError(_one_line(error)))
     except LpssError as error:
         _exit(error)
+    except OSError as error:  # Hydra makes the output folder before any of our code runs
+        _exit(LpssError(f"output: {error.filename} cannot be used: {error.strerror}"))
     except KeyboardInterrupt:
         print("lpss-train: interrupted; the same command continues from the last checkpoint", file=sys.stderr)
         sys.exit(130)

@@ -29,8 +29,8 @@ class LpSS(Method):
     the drop schedule) and grows zeta_g x as many connections, those of largest |gradient|; zeta_g follows the reached
     sparsity s:  (1 - tau) s / s_expect below the requested one, (1 + tau) s / s_expect from it on  (eq 3).
 
-    The paper and its demo use zeta_w = .1 or .2. At equal sparsity a larger p with a larger zeta_w was more accurate on the
-    validation parts of letter and digits (letter, sparsity .9, 10 epochs: p 1.2, zeta_w .3: .831; 1.25, .5: .854;
+    The paper and its demo use zeta_w = .1 or .2. At equal sparsity a larger p with a larger zeta_w was more accurate on
+    the validation parts of letter and digits (letter, sparsity .9, 10 epochs: p 1.2, zeta_w .3: .831; 1.25, .5: .854;
     1.333, .6: .885), and came closer to the requested sparsity, so `zeta_w` is .5 here.
 
     Options where the paper and its authors' demo differ (the default is ours):
