@@ -4,7 +4,7 @@ from torch import nn
 
 from lpss import LpSGDm, param_groups
 from lpss.errors import UsageError
-from lpss.models import WRN, MLP
+from lpss.models import MLP, WRN
 from lpss.optim.groups import layer_p
 
 

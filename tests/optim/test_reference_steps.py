@@ -1,4 +1,5 @@
-"""The optimizers' exact steps, against numbers from 50-digit arithmetic; copied here, and read from the file too where it is at hand."""
+"""The optimizers' exact steps, from 50-digit arithmetic: copied here, and from the file where it is at hand."""
+
 import json
 from pathlib import Path
 

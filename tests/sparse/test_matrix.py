@@ -1,0 +1,174 @@
+"""Every method x optimizer x net: one row a method, the same promises for all."""
+
+import io
+
+import pytest
+import torch
+from torch import nn
+
+from lpss import LpSGD, LpSGDm, Static, param_groups
+from lpss.sparse.distributions import active_counts
+from lpss.sparse.methods import METHODS
+
+STEPS = 30
+SPARSITY = 0.6
+OFTEN = {"update_every": 3, "end": 0.9}
+ROWS = {
+    "dense": {},
+    "static": {"distribution": "erk"},
+    "set": OFTEN,
+    "rigl": OFTEN,
+    "snip": {},
+    "snip_dynamic": OFTEN,
+    "lpss": OFTEN,
+    "lpss_demo": OFTEN,
+    "lpss threshold": OFTEN | {"grow_init": "threshold"},
+    "lpss grace": OFTEN | {"grow_init": "grace", "grace_steps": 5},
+}
+FIXED = ("static", "set", "rigl", "snip", "snip_dynamic")
+P = 1.3
+
+OPTIMIZERS = {
+    "sgd": lambda net: torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-2),
+    "adam": lambda net: torch.optim.AdamW(net.parameters(), lr=1e-2, weight_decay=1e-2),
+    "lpsgd": lambda net: LpSGD(param_groups(net, P, weight_decay=1e-2), lr=0.05, p=None),
+    "lpsgd_m": lambda net: LpSGDm(param_groups(net, P, weight_decay=1e-2), lr=0.05, p=None, nesterov=True),
+}  # fmt: skip
+
+
+def mlp():
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.ReLU(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def cnn():
+    return nn.Sequential(nn.Conv2d(1, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU(),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))  # fmt: skip
+
+
+NETS = {"mlp": mlp, "cnn": cnn}
+
+
+class Run:
+    """A net, an optimizer and a method on a fixed sequence of batches."""
+
+    def __init__(self, row, optimizer, net, noise=0):
+        torch.manual_seed(7)
+        self.net = NETS[net]()
+        torch.manual_seed(noise)  # from here on nothing may depend on torch's global generator
+        self.optimizer = OPTIMIZERS[optimizer](self.net)
+        method = METHODS[row.split()[0]]
+        self.method = method(self.net, self.optimizer, sparsity=SPARSITY, total_steps=STEPS, seed=3, **ROWS[row])
+
+    def train(self, steps, check=lambda run: None):
+        for step in range(self.method.steps, self.method.steps + steps):
+            generator = torch.Generator().manual_seed(step)
+            y = torch.randint(3, (16,), generator=generator)
+            x = torch.randn(16, 1, 6, 6, generator=generator) + y.view(-1, 1, 1, 1)
+            self.optimizer.zero_grad()
+            nn.functional.cross_entropy(self.net(x), y).backward()
+            self.method.step()
+            check(self)
+        return self
+
+    def saved(self):
+        file = io.BytesIO()
+        parts = {"net": self.net, "optimizer": self.optimizer, "method": self.method}
+        torch.save({name: part.state_dict() for name, part in parts.items()}, file)
+        file.seek(0)
+        return torch.load(file, weights_only=True)
+
+    def restore(self, saved):
+        for name, state in saved.items():
+            getattr(self, name).load_state_dict(state)
+        return self
+
+
+def check_step(run):
+    """What holds after every step: weights and optimizer state are zero off the mask, neurons on their sphere."""
+    for name, mask in run.method.masks.items():
+        layer = run.method.masks.layers[name]
+        weight, off = layer.weight.detach(), mask == 0
+        assert torch.isfinite(weight).all() and not weight[off].any()
+        for key, value in run.optimizer.state[layer.weight].items():
+            if torch.is_tensor(value) and value.shape == weight.shape and key not in run.method.kept_state:
+                assert not value[off].any(), key
+        on_sphere = hasattr(run.optimizer, "p_of") and run.optimizer.p_of(layer.weight) is not None
+        if on_sphere and not run.method.kept_state:
+            alive = mask.flatten(1).any(1)
+            norms = weight.flatten(1).abs().pow(P).sum(1).pow(1 / P)
+            assert ((norms[alive] - 1).abs() < 1e-5).all()
+
+
+def same(a, b):
+    for x, y in zip(a.net.state_dict().values(), b.net.state_dict().values(), strict=True):
+        assert torch.equal(x, y)
+    for name in a.method.masks:
+        assert torch.equal(a.method.masks[name], b.method.masks[name])
+    assert a.method.steps == b.method.steps
+    assert torch.equal(a.method.generator.get_state(), b.method.generator.get_state())
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("row", ROWS)
+def test_matrix(row, optimizer, net):
+    run = Run(row, optimizer, net)
+    check_step(run)
+    start = {name: mask.clone() for name, mask in run.method.masks.items()}
+    run.train(STEPS // 2, check_step)
+    saved = run.saved()
+    run.train(STEPS - STEPS // 2, check_step)
+
+    masks, name = run.method.masks, row.split()[0]
+    if name == "dense":
+        assert masks.sparsity_weights() == 0.0
+    elif name in FIXED:
+        shapes = {layer: tuple(mask.shape) for layer, mask in masks.items()}
+        counts = active_counts(shapes, SPARSITY, ROWS[row].get("distribution", "uniform"))
+        assert sum(masks.active().values()) == sum(counts.values())
+        if name != "snip":  # which spreads them as it finds them
+            assert masks.active() == counts
+    else:
+        assert 0.2 < masks.sparsity_weights() < 0.9
+    moved = any(not torch.equal(start[layer], masks[layer]) for layer in masks)
+    assert moved == (name not in ("dense", "static"))
+
+    same(Run(row, optimizer, net, noise=1).restore(saved).train(STEPS - STEPS // 2), run)
+    same(Run(row, optimizer, net, noise=2).train(STEPS), run)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_momentum_and_weight_decay_never_revive_a_dropped_weight(optimizer):
+    torch.manual_seed(7)
+    net = mlp()
+    built = OPTIMIZERS[optimizer](net)
+    static = Static(net, built, sparsity=0.0, total_steps=300)
+
+    def train(steps, check):
+        for step in range(steps):
+            x = torch.randn(16, 36, generator=torch.Generator().manual_seed(step))
+            built.zero_grad()
+            net(x).square().sum().backward()
+            static.step()
+            check()
+
+    train(5, lambda: None)  # dense at first: there is momentum to carry a dropped weight on
+    off = {name: torch.rand(mask.shape) < 0.7 for name, mask in static.masks.items()}
+    for name, dropped in off.items():
+        static.set_mask(name, ~dropped)
+
+    def check():
+        assert not any(static.masks.layers[name].weight[dropped].any() for name, dropped in off.items())
+
+    check()
+    before = net[1].weight.detach().clone()
+    train(200, check)
+    assert not torch.equal(net[1].weight, before)
+
+
+def test_excluded_layers_are_never_masked():
+    for name in METHODS:
+        net = mlp()
+        method = METHODS[name](net, OPTIMIZERS["lpsgd_m"](net), sparsity=0.9, total_steps=STEPS, exclude=["head", "1"])
+        assert list(method.masks) == ["3"]
+        assert net[5].weight.all() and net[1].weight.all()

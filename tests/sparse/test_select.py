@@ -1,0 +1,96 @@
+import pytest
+import torch
+
+from lpss.sparse.select import below_row_mean, random_k, share, top_k, top_k_rows
+
+SCORE = torch.tensor([[0.3, 0.8, 0.1, 0.5], [0.9, 0.2, 0.7, 0.4]])
+AMONG = torch.tensor([[1, 0, 1, 1], [0, 1, 1, 1]]).bool()
+
+
+def bits(mask):
+    return ["".join(str(int(x)) for x in row) for row in mask]
+
+
+@pytest.mark.parametrize("k, expected", [
+    (0, ["0000", "0000"]), (1, ["0000", "0010"]), (2, ["0001", "0010"]), (3, ["0001", "0011"]),
+    (6, ["1011", "0111"]), (99, ["1011", "0111"]), (-1, ["0000", "0000"]),
+])  # fmt: skip
+def test_top_k(k, expected):
+    chosen = top_k(SCORE, k, AMONG)
+    assert bits(chosen) == expected and chosen.dtype == torch.bool
+
+
+def test_top_k_takes_negative_scores_and_any_shape():
+    score = -torch.arange(8.0).view(2, 2, 2)
+    assert bits(top_k(score, 3, torch.ones_like(score).bool()).flatten(1)) == ["1110", "0000"]
+    assert not top_k(score, 3, torch.zeros_like(score).bool()).any()
+
+
+@pytest.mark.parametrize("k, expected", [
+    ([0, 0], ["0000", "0000"]), ([1, 1], ["0001", "0010"]), ([2, 0], ["1001", "0000"]),
+    ([1, 2], ["0001", "0011"]), ([9, 3], ["1011", "0111"]),
+])  # fmt: skip
+def test_top_k_rows(k, expected):
+    assert bits(top_k_rows(SCORE, torch.tensor(k), AMONG)) == expected
+
+
+def test_top_k_rows_of_equal_scores_takes_the_first():
+    score = torch.zeros(1, 8)
+    assert bits(top_k_rows(score, torch.tensor([3]), torch.ones_like(score).bool())) == ["11100000"]
+
+
+def test_below_row_mean():
+    magnitude = torch.tensor([[4.0, 1.0, 0.9, 9.0], [0.3, 0.2, 0.1, 9.0], [0.0, 0.0, 0.0, 0.0]])
+    active = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]]).bool()
+    # row means of the active: 5.9 / 3 and 0.2; what is not active counts for nothing and is never chosen
+    assert bits(below_row_mean(magnitude, active, 0.4)) == ["0000", "0000", "0000"]
+    assert bits(below_row_mean(magnitude, active, 0.47)) == ["0010", "0000", "0000"]
+    assert bits(below_row_mean(magnitude, active, 0.75)) == ["0110", "0010", "0000"]
+    assert bits(below_row_mean(magnitude, active, 0.0)) == ["0000", "0000", "0000"]
+
+
+def test_below_row_mean_never_empties_a_row():
+    magnitude = torch.rand(200, 8, generator=torch.Generator().manual_seed(0))
+    active = magnitude > 0.5
+    active[:, 0] = True
+    assert (active & ~below_row_mean(magnitude, active, 0.99)).any(1).all()
+
+
+@pytest.mark.parametrize("fraction, counts, expected", [
+    (0.95, [2, 1], [1, 1]), (0.5, [1, 1, 1, 1], [0, 1, 0, 1]), (1.0, [3, 0, 2], [3, 0, 2]), (0.0, [5, 5], [0, 0]),
+    (1.05, [10, 10], [10, 11]), (0.1, [3] * 8, [0, 0, 0, 1, 0, 0, 1, 0]), (2.0, [1, 0], [2, 0]),
+])  # fmt: skip
+def test_share(fraction, counts, expected):
+    assert share(fraction, torch.tensor(counts)).tolist() == expected
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.3, 0.95, 1.05])
+def test_share_keeps_every_running_sum(fraction):
+    counts = torch.randint(4, (300,), generator=torch.Generator().manual_seed(0))
+    got = share(fraction, counts).cumsum(0)
+    wanted = counts.cumsum(0).double() * fraction
+    assert ((wanted - got) < 1).all() and ((wanted - got) > -1e-6).all()
+    assert (share(fraction, counts)[counts == 0] == 0).all()
+
+
+@pytest.mark.parametrize("k", [0, 1, 7, 24])
+def test_random_k_counts(k):
+    mask = random_k(torch.Size([2, 3, 4]), k, torch.Generator().manual_seed(0))
+    assert mask.shape == (2, 3, 4) and int(mask.sum()) == k
+
+
+def test_random_k_depends_on_its_generator_alone():
+    masks = []
+    for seed, noise in ((5, 1), (5, 2), (6, 1)):
+        torch.manual_seed(noise)
+        masks.append(random_k(torch.Size([8, 8]), 20, torch.Generator().manual_seed(seed)))
+    assert torch.equal(masks[0], masks[1]) and not torch.equal(masks[0], masks[2])
+    state = torch.get_rng_state()
+    random_k(torch.Size([8]), 2, torch.Generator())
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_random_k_is_uniform():
+    generator = torch.Generator().manual_seed(0)
+    hits = sum(random_k(torch.Size([2, 4]), 2, generator).float() for _ in range(2000))
+    assert ((hits / 2000 - 0.25).abs() < 0.04).all()
