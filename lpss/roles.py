@@ -36,8 +36,15 @@ class Layer:
 
 
 def weight_layers(net: nn.Module) -> list[Layer]:
-    """Every Linear and Conv layer in order of definition. Raises UsageError where there is none."""
-    found = [(name, module) for name, module in net.named_modules() if isinstance(module, _WEIGHT_LAYERS)]
+    """Every Linear and Conv layer in order of definition; of layers that share a weight, the first alone.
+
+    Raises UsageError where there is none.
+    """
+    found, seen = [], set()
+    for name, module in net.named_modules():
+        if isinstance(module, _WEIGHT_LAYERS) and id(module.weight) not in seen:
+            seen.add(id(module.weight))
+            found.append((name, module))
     if not found:
         raise UsageError(f"{type(net).__name__} has no Linear or Conv layer: there is nothing to make sparse")
     return [Layer(name, _role(module, index, len(found)), module) for index, (name, module) in enumerate(found)]
@@ -87,6 +94,14 @@ def resolve_rule(rule, layer: Layer, sparsity: float, key: str) -> float | None:
     if "default" in rule:
         return resolve_rule(rule["default"], layer, sparsity, key)
     raise UsageError(f"{key} has no entry for layer {layer.name!r} (role {layer.role}) and no 'default'")
+
+
+def rule_selectors(rule) -> list[str]:
+    """The roles and name patterns that a rule mentions, at any depth."""
+    if not isinstance(rule, Mapping):
+        return []
+    named = [str(name) for name in rule if name != "default" and _number(name) is None]
+    return named + [selector for inner in rule.values() for selector in rule_selectors(inner)]
 
 
 def _interpolate(table: Mapping[float, object], layer: Layer, sparsity: float, key: str) -> float | None:

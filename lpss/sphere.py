@@ -42,7 +42,8 @@ def abs_power(x: Tensor, a: float) -> Tensor:
     """|x|^a for a > 0, elementwise; 0 stays 0."""
     whole = round(a)
     base = x.abs()
-    if 1 <= whole <= 64 and abs(a - whole) < 1e-6:
+    tolerance = 1e-11 if base.dtype == torch.float64 else 1e-6
+    if 1 <= whole <= 64 and abs(a - whole) < tolerance:
         return _whole_power(base, whole)
     # log2(0) = -inf would be right too, but takes ten times as long, and most entries of a sparse weight are 0.
     power = base.clamp(min=torch.finfo(base.dtype).tiny).log2_().mul_(a).exp2_()

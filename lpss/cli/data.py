@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lpss.data import DATASETS, default_root
+from lpss.cli import guarded
 from lpss.errors import LpssError
 
 
@@ -63,14 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `lpss-data` and return its exit code."""
     options = parser().parse_args(argv)
     root = (options.root or default_root()).expanduser()
-    try:
-        if options.command == "fetch":
-            return fetch(root, options.names)
-        show(root)
-    except LpssError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return guarded("lpss-data", lambda: fetch(root, options.names) if options.command == "fetch" else show(root))
 
 
 if __name__ == "__main__":

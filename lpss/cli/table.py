@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from lpss.errors import LpssError
+from lpss.cli import guarded
 from lpss.report.collect import collect, layers_of, to_results_csv, write_text
 from lpss.report.render import DEFAULT_LAYOUT, LAYOUTS, render
 from lpss.report.tables import aggregate, compare
@@ -15,12 +15,7 @@ each data set, sparsity, method and differing setting. The table goes to stdout,
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns 0, or the exit code of the LpssError whose message it prints."""
     args = _parser().parse_args(argv)
-    try:
-        _run(args)
-    except LpssError as error:
-        print(f"lpss-table: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return guarded("lpss-table", lambda: _run(args))
 
 
 def _run(args: argparse.Namespace) -> None:

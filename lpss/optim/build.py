@@ -59,6 +59,8 @@ class SphereConfig:
             self.p = dict(AUTO_P)
 
     def build(self, net: nn.Module, exclude: Sequence[str], sparsity: float) -> torch.optim.Optimizer:
+        check_range(self.lr_free, "optimizer.lr_free", 0, float("inf"), open_high=True)
+        check_range(self.weight_decay, "optimizer.weight_decay", 0, float("inf"), open_high=True)
         groups = param_groups(
             net, self.p, exclude=exclude, lr_free=self.lr_free, weight_decay=self.weight_decay, sparsity=sparsity
         )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from lpss.roles import check_selectors, resolve_rule, weight_layers
+from lpss.roles import check_selectors, resolve_rule, rule_selectors, weight_layers
 
 
 def layer_p(net: nn.Module, p, *, exclude: Sequence[str] = ("head",), sparsity: float = 0.0) -> dict[str, float | None]:
@@ -15,6 +15,7 @@ def layer_p(net: nn.Module, p, *, exclude: Sequence[str] = ("head",), sparsity: 
     """
     layers = weight_layers(net)
     check_selectors(exclude, layers, "sphere.exclude")
+    check_selectors(rule_selectors(p), layers, "optimizer.p")
     return {
         layer.name: None if p is None or layer.matches(exclude) else resolve_rule(p, layer, sparsity, "optimizer.p")
         for layer in layers

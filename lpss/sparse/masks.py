@@ -17,7 +17,7 @@ class Masks(Mapping):
     """Layer name -> mask (0 or 1, in the weight's shape and dtype), starting dense.
 
     Args:
-        net: any module; its Linear and Conv weights are maskable.
+        net: any module; its Linear and Conv weights are maskable, unless they are frozen (requires_grad=False).
         exclude: roles or name patterns of layers that are never masked.
 
     Raises UsageError for a selector that fits nothing, or where no layer is left.
@@ -27,9 +27,11 @@ class Masks(Mapping):
         exclude = list(exclude)
         layers = weight_layers(net)
         check_selectors(exclude, layers, "mask.exclude")
-        self.layers: dict[str, Layer] = {layer.name: layer for layer in layers if not layer.matches(exclude)}
+        self.layers: dict[str, Layer] = {
+            layer.name: layer for layer in layers if layer.weight.requires_grad and not layer.matches(exclude)
+        }
         if not self.layers:
-            raise UsageError(f"mask.exclude={exclude} leaves no layer to mask")
+            raise UsageError(f"mask.exclude={exclude} leaves no trainable layer to mask")
         self._masks = {name: torch.ones_like(layer.weight) for name, layer in self.layers.items()}
         self._parameters = sum(param.numel() for param in net.parameters())
 

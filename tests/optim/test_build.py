@@ -53,9 +53,9 @@ def test_exclude_reaches_the_groups():
     ({"name": "lpsgd_m", "p": 0.9}, "optimizer=lpsgd_m: p must be a finite number greater than 1, got 0.9"),
     ({"name": "lpsgd_m", "p": {"stem": 1.2}}, "optimizer.p has no entry for layer 'layers.1'"),
     ({"name": "lpsgd", "lr": 1.5}, r"optimizer=lpsgd: lr .* \[0, 1\]\S* got 1.5"),
-    ({"name": "lpsgd", "lr_free": -1}, "optimizer=lpsgd: lr .* got -1"),
+    ({"name": "lpsgd", "lr_free": -1}, "optimizer.lr_free must be in .* got -1"),
     ({"name": "lpsgd_m", "momentum": 1}, "optimizer=lpsgd_m: momentum .* got 1"),
-    ({"name": "lpsgd_m", "weight_decay": -0.5}, "optimizer=lpsgd_m: weight_decay .* got -0.5"),
+    ({"name": "lpsgd_m", "weight_decay": -0.5}, "optimizer.weight_decay must be in .* got -0.5"),
 ])  # fmt: skip
 def test_wrong_values_are_usage_errors_of_one_line(values, message):
     with pytest.raises(UsageError, match=message) as error:

@@ -90,3 +90,11 @@ def test_a_tied_weight_is_placed_once():
 def test_bias_free_nets_have_no_empty_group():
     groups = param_groups(nn.Sequential(nn.Linear(4, 4, bias=False)), 1.2, exclude=[])
     assert [len(group["params"]) for group in groups] == [1]
+
+
+def test_a_role_or_name_in_p_that_fits_nothing_is_refused():
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3))
+    assert layer_p(net, {"stem": {0.5: 1.3, 0.9: {"0": 1.1}}, "default": 1.2}, sparsity=0.9)["0"] == 1.1
+    for rule in ({"stemm": 1.3, "default": 1.2}, {0.5: {"layers.9": 1.3, "default": 1.1}}):
+        with pytest.raises(UsageError, match="optimizer.p: '(stemm|layers.9)' is no role"):
+            layer_p(net, rule)

@@ -53,7 +53,7 @@ def test_exclude_by_role_and_pattern():
 
 
 @pytest.mark.parametrize("exclude, message", [
-    (["tail"], "mask.exclude: 'tail'"), (["stem", "linear", "head"], "leaves no layer to mask"),
+    (["tail"], "mask.exclude: 'tail'"), (["stem", "linear", "head"], "leaves no trainable layer to mask"),
 ])  # fmt: skip
 def test_wrong_exclude(exclude, message):
     with pytest.raises(UsageError, match=message):
@@ -134,3 +134,13 @@ def test_state_dict_round_trip():
     del state["2"]
     with pytest.raises(KeyError, match="2"):
         other.load_state_dict(state)
+
+
+def test_frozen_layers_are_left_alone_and_a_shared_weight_has_one_mask():
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    net[0].weight.requires_grad_(False)
+    net[2].weight = net[1].weight
+    assert list(Masks(net)) == ["1"]
+    net[1].weight.requires_grad_(False)
+    with pytest.raises(UsageError, match="no trainable layer"):
+        Masks(net)

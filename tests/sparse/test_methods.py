@@ -305,7 +305,7 @@ EVERY = [
     ({"sparsity": 1.0}, r"sparsity must be in \[0, 1\), got 1.0"), ({"sparsity": -0.5}, "sparsity must be in"),
     ({"sparsity": float("nan")}, "sparsity must be in"), ({"total_steps": 0}, "total_steps must be at least 1, got 0"),
     ({"sparcity": 0.5}, "unknown key method.sparcity"), ({"exclude": ["tail"]}, "mask.exclude: 'tail'"),
-    ({"exclude": ["head"]}, "leaves no layer to mask"),
+    ({"exclude": ["head"]}, "leaves no trainable layer to mask"),
 ]  # fmt: skip
 
 

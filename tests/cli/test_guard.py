@@ -1,0 +1,25 @@
+"""What the commands share: one line for a user's mistake, and a reader that leaves early."""
+
+import subprocess
+import sys
+
+from lpss.cli import guarded
+from lpss.errors import DataError, UsageError
+
+
+def test_exit_codes_and_one_line(capsys):
+    def fail(error):
+        raise error
+
+    assert guarded("cmd", lambda: None) == 0
+    assert guarded("cmd", lambda: 3) == 3
+    assert guarded("cmd", lambda: fail(UsageError("no"))) == 2
+    assert guarded("cmd", lambda: fail(DataError("gone"))) == 1
+    assert capsys.readouterr().err == "cmd: no\ncmd: gone\n"
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    code = "import sys; from lpss.cli import guarded; sys.exit(guarded('cmd', lambda: print('x' * 10**6)))"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait() == 0
