@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lpss.data import DATASETS, default_root
 from lpss.cli import guarded
+from lpss.data import DATASETS, default_root
 from lpss.errors import LpssError
 
 
