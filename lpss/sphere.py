@@ -40,42 +40,64 @@ def rows(x: Tensor) -> Tensor:
 
 def abs_power(x: Tensor, a: float) -> Tensor:
     """|x|^a for a > 0, elementwise; 0 stays 0."""
+    return signed_power(x.abs(), a)
+
+
+def signed_power(x: Tensor, a: float, out: Tensor | None = None, spare: Tensor | None = None) -> Tensor:
+    """x^[a] = sgn(x) |x|^a (eq 8), for a > 0; `out` and `spare` are buffers like x, made where not given."""
+    out = torch.empty_like(x) if out is None else out
+    spare = torch.empty_like(x) if spare is None else spare
     whole = round(a)
-    base = x.abs()
-    tolerance = 1e-11 if base.dtype == torch.float64 else 1e-6
+    tolerance = 1e-11 if x.dtype == torch.float64 else 1e-6
     if 1 <= whole <= 64 and abs(a - whole) < tolerance:
-        return _whole_power(base, whole)
+        odd = whole if whole % 2 else whole - 1
+        _odd_power(x, odd, out, spare)
+        return out if odd == whole else out.mul_(torch.abs(x, out=spare))
     # log2(0) = -inf would be right too, but takes ten times as long, and most entries of a sparse weight are 0.
-    power = base.clamp(min=torch.finfo(base.dtype).tiny).log2_().mul_(a).exp2_()
-    return power.mul_(base.sign_())
+    torch.abs(x, out=out).clamp_(min=torch.finfo(x.dtype).tiny).log2_().mul_(a).exp2_()
+    return out.mul_(torch.sign(x, out=spare))
 
 
-def _whole_power(base: Tensor, n: int) -> Tensor:
-    """base^n by repeated squaring."""
-    result = None
-    while True:
+def _odd_power(x: Tensor, n: int, out: Tensor, square: Tensor) -> None:
+    """out = x^n by repeated squaring; the sign comes by itself."""
+    out.copy_(x)
+    n >>= 1
+    if n:
+        torch.mul(x, x, out=square)
+    while n:
         if n & 1:
-            result = base if result is None else result * base
+            out.mul_(square)
         n >>= 1
-        if not n:
-            return result
-        base = base * base
+        if n:
+            square.mul_(square)
 
 
-def signed_power(x: Tensor, a: float) -> Tensor:
-    """x^[a] = sgn(x) |x|^a (eq 8), for a > 0."""
-    return torch.copysign(abs_power(x, a), x)
+def scaled_power(x: Tensor, q: float, scaled: Tensor, power: Tensor, spare: Tensor) -> tuple[Tensor, Tensor]:
+    """What every norm and step is made of: scaled = x_j / max|x_j| and power = scaled^[q-1], into (neurons, fan-in) buffers.
+
+    Returns (largest, total), both (neurons, 1): max|x_j| and ||scaled_j||_q^q, so that ||x_j||_q = largest total^(1/q),
+    x_j / ||x_j||_q = scaled total^(-1/q), and that to the power [q-1] = power total^(1/q - 1). Rows of zeros have
+    largest 0 and total 1. x may be `scaled` itself.
+    """
+    flat = rows(x)
+    largest = torch.maximum(flat.amax(1, keepdim=True), -flat.amin(1, keepdim=True))  # faster than any form of |x|
+    torch.div(flat, _nonzero(largest), out=scaled)
+    signed_power(scaled, q - 1.0, power, spare)
+    total = torch.mul(power, scaled, out=spare).sum(1, keepdim=True)
+    return largest, _nonzero(total)
 
 
 def row_norm(x: Tensor, p: float) -> Tensor:
     """(neurons, 1): ||x_j||_p of each neuron; not finite where the neuron holds NaN or inf."""
-    scaled, largest = _scaled_magnitudes(x)
-    return abs_power(scaled, p).sum(1, keepdim=True).pow_(1.0 / p).mul_(largest)
+    largest, total = scaled_power(x, p, *buffers(x, 3))
+    return largest * total.pow(1.0 / p)
 
 
 def normalize(x: Tensor, p: float) -> Tensor:
     """x_j / ||x_j||_p for each neuron, in x's shape; a neuron of zeros stays zero."""
-    return (rows(x) / _nonzero(row_norm(x, p))).view_as(x)
+    scaled, power, spare = buffers(x, 3)
+    _, total = scaled_power(x, p, scaled, power, spare)
+    return scaled.mul_(total.pow(-1.0 / p)).view_as(x)
 
 
 def dual_pair(x: Tensor, p: float) -> tuple[Tensor, Tensor]:
@@ -85,19 +107,15 @@ def dual_pair(x: Tensor, p: float) -> tuple[Tensor, Tensor]:
     One power an element serves both. Neurons of zeros give zeros.
     """
     q = dual_exponent(p)
-    scaled, largest = _scaled_magnitudes(x)
-    power = abs_power(scaled, q - 1.0)
-    total = _nonzero((power * scaled).sum(1, keepdim=True))  # not vecdot: autocast would run it in bfloat16
-    unit = rows(x) / (_nonzero(largest) * total.pow(1.0 / q))
-    dual = power.mul_(total.pow(1.0 / q - 1.0)).copysign_(rows(x))
-    return unit.view_as(x), dual.view_as(x)
+    scaled, power, spare = buffers(x, 3)
+    _, total = scaled_power(x, q, scaled, power, spare)
+    return scaled.mul_(total.pow(-1.0 / q)).view_as(x), power.mul_(total.pow(1.0 / q - 1.0)).view_as(x)
 
 
-def _scaled_magnitudes(x: Tensor) -> tuple[Tensor, Tensor]:
-    """(|x_j| / max|x_j|, max|x_j|) as (neurons, fan-in) and (neurons, 1); neurons of zeros stay zero."""
-    magnitude = rows(x).abs()
-    largest = magnitude.amax(1, keepdim=True)  # vector_norm(ord=inf) takes ten times as long
-    return magnitude.div_(_nonzero(largest)), largest
+def buffers(x: Tensor, count: int) -> Tensor:
+    """(count, neurons, fan-in) of x's dtype and device, not initialised."""
+    flat = rows(x)
+    return flat.new_empty((count, *flat.shape))
 
 
 def _nonzero(x: Tensor) -> Tensor:

@@ -26,12 +26,16 @@ class SphereOptimizer(Optimizer):
 
     def __init__(self, params, lr: float, p: float | None, momentum: float, nesterov: bool, weight_decay: float):
         defaults = dict(lr=lr, p=p, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
-        self._skipped: dict[torch.device, Tensor] = {}
+        self._forget()
         super().__init__(params, defaults)
 
     def __setstate__(self, state):
         super().__setstate__(state)
-        self._skipped = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self._skipped: dict[torch.device, Tensor] = {}  # counts of neurons with non-finite gradients
+        self._memory: dict[tuple, Tensor] = {}  # working memory, four times the largest weight
 
     def add_param_group(self, param_group: dict) -> None:
         """Check the group's options and put its weights on their sphere. Raises ValueError, naming the value."""
@@ -143,12 +147,23 @@ class SphereOptimizer(Optimizer):
             state[key] = torch.zeros_like(param, dtype=_compute_dtype(param))
         return state[key]
 
-    def _count_skipped(self, finite: Tensor) -> None:
+    def _kept(self, largest: Tensor) -> Tensor:
+        """(neurons, 1): whose direction is zero or not finite; the latter are counted."""
+        finite = torch.isfinite(largest)
         count = (~finite).sum()
         if count.device in self._skipped:
             self._skipped[count.device] += count
         else:
             self._skipped[count.device] = count
+        return ~finite | (largest == 0)
+
+    def _buffers(self, flat: Tensor, count: int) -> list[Tensor]:
+        """Buffers like `flat`, cut from one piece of memory that all weights share."""
+        key, need = (flat.device, flat.dtype), 4 * flat.numel()
+        if key not in self._memory or self._memory[key].numel() < need:
+            self._memory[key] = flat.new_empty(need)
+        size = flat.numel()
+        return [self._memory[key][i * size : (i + 1) * size].view(flat.shape) for i in range(count)]
 
     def _skipped_on_cpu(self) -> int:
         # Reading a device counter would stall it; there the caller asks `nonfinite_neurons` when it wants to know.
@@ -181,15 +196,14 @@ class LpSGD(SphereOptimizer):
         super().__init__(params, lr, p, momentum, nesterov, weight_decay)
 
     def _sphere_step(self, param: Tensor, group: dict) -> None:
-        grad, weight, eta = _compute(param.grad), _compute(param), group["lr"]
-        norm = sphere.row_norm(grad, sphere.dual_exponent(group["p"]))
-        finite = torch.isfinite(norm)
-        self._count_skipped(finite)
-        _, delta = sphere.dual_pair(grad, group["p"])
-        target = weight * (1.0 - eta) - eta * delta
-        length = sphere.row_norm(target, group["p"])
-        moved = finite & (norm > 0) & (length > 0)
-        param.copy_(_where_rows(moved, target / _by_row(length, target), weight))
+        p, q, eta = group["p"], sphere.dual_exponent(group["p"]), group["lr"]
+        weight = sphere.rows(_compute(param))
+        a, b, c = self._buffers(weight, 3)
+        largest, total = sphere.scaled_power(_compute(param.grad), q, a, b, c)  # b (total^(1/q - 1)) is Delta, eq (10)
+        kept = self._kept(largest)
+        torch.mul(weight, 1.0 - eta, out=c).addcmul_(b, -eta * total.pow(1.0 / q - 1.0))
+        length, total = sphere.scaled_power(c, p, c, a, b)
+        _commit(param, c.mul_(total.pow(-1.0 / p)), kept | (length == 0))
 
 
 class LpSGDm(SphereOptimizer):
@@ -217,19 +231,20 @@ class LpSGDm(SphereOptimizer):
         super().__init__(params, lr, p, momentum, nesterov, weight_decay)
 
     def _sphere_step(self, param: Tensor, group: dict) -> None:
-        grad, eta, gamma = _compute(param.grad), group["lr"], group["momentum"]
+        q, eta, gamma = sphere.dual_exponent(group["p"]), group["lr"], group["momentum"]
         v, mu = self._v(param, group["p"]), self._buffer(param, "mu")
-        mu_next = torch.add(grad, mu, alpha=gamma)
-        direction = torch.add(grad, mu_next, alpha=gamma) if group["nesterov"] else mu_next
-        norm = sphere.row_norm(direction, sphere.dual_exponent(group["p"]))
-        finite = torch.isfinite(norm)
-        self._count_skipped(finite)
-        target = (v * (1.0 - eta)).sub_(direction / _by_row(norm, direction) * eta)
-        v_next, weight = sphere.dual_pair(target, group["p"])
-        moved = finite & (norm > 0) & sphere.rows(v_next).any(1, keepdim=True)
-        mu.copy_(_where_rows(finite, mu_next, mu))
-        v.copy_(_where_rows(moved, v_next, v))
-        param.copy_(_where_rows(moved, weight, _compute(param)))
+        grad = sphere.rows(_compute(param.grad))
+        a, b, c, d = self._buffers(grad, 4)
+        mu_next = torch.add(grad, sphere.rows(mu), alpha=gamma, out=a)
+        direction = torch.add(grad, mu_next, alpha=gamma, out=b) if group["nesterov"] else mu_next
+        largest, total = sphere.scaled_power(direction, q, b, c, d)  # b total^(-1/q) is mu / ||mu||_q
+        kept = self._kept(largest)
+        torch.mul(sphere.rows(v), 1.0 - eta, out=c).addcmul_(b, -eta * total.pow(-1.0 / q))
+        length, total = sphere.scaled_power(c, q, c, b, d)
+        still = kept | (length == 0)
+        _commit(mu, mu_next, ~torch.isfinite(largest))
+        _commit(v, c.mul_(total.pow(-1.0 / q)), still)
+        _commit(param, b.mul_(total.pow(1.0 / q - 1.0)), still)
 
     def latent(self, param: Tensor) -> Tensor:
         p = self.p_of(param)
@@ -276,16 +291,11 @@ def _compute(tensor: Tensor) -> Tensor:
     return tensor.detach().to(_compute_dtype(tensor))
 
 
-def _by_row(numbers: Tensor, like: Tensor) -> Tensor:
-    """(neurons, 1) in a shape that broadcasts over `like`."""
-    return numbers.view(-1, *[1] * (like.dim() - 1))
-
-
-def _where_rows(chosen: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """new where the neuron is chosen (neurons, 1), else old."""
-    if chosen.is_cpu and bool(chosen.all()):  # the usual case, and here it costs nothing to look
-        return new
-    return torch.where(_by_row(chosen, new), new, old)
+def _commit(target: Tensor, new: Tensor, kept: Tensor) -> None:
+    """Overwrite the target with new (neurons, fan-in), but for the neurons that are kept (neurons, 1)."""
+    if not kept.is_cpu or bool(kept.any()):  # on the CPU it costs nothing to look, and `where` is slow
+        new = torch.where(kept, sphere.rows(target), new)
+    target.copy_(new.view_as(target))
 
 
 def _check_group(group: dict) -> None:

@@ -34,7 +34,7 @@ from lpss.train.loop import Diverged, Progress, fit
 from lpss.train.record import RunFolder
 
 log = logging.getLogger("lpss")
-EVAL_BATCH = 2000
+EVAL_BATCH = 1000
 ENDED = ("finished", "diverged")
 
 
