@@ -75,9 +75,12 @@ def _odd_power(x: Tensor, n: int, out: Tensor, square: Tensor) -> None:
 def scaled_power(x: Tensor, q: float, scaled: Tensor, power: Tensor, spare: Tensor) -> tuple[Tensor, Tensor]:
     """What every norm and step is made of: scaled = x_j / max|x_j| and power = scaled^[q-1].
 
-    Both are written into the given (neurons, fan-in) buffers; `spare` is another. Returns (largest, total), both (neurons, 1): max|x_j| and ||scaled_j||_q^q, so that ||x_j||_q = largest total^(1/q),
-    x_j / ||x_j||_q = scaled total^(-1/q), and that to the power [q-1] = power total^(1/q - 1). Rows of zeros have
-    largest 0 and total 1. x may be `scaled` itself.
+    Both are written into the given (neurons, fan-in) buffers; `spare` is another, and x may be `scaled` itself. Returns
+    (largest, total), both (neurons, 1): max|x_j| and ||scaled_j||_q^q, so that
+
+        ||x_j||_q = largest total^(1/q),    u_j = x_j / ||x_j||_q = scaled total^(-1/q),    u_j^[q-1] = power total^(1/q - 1).
+
+    Rows of zeros have largest 0 and total 1.
     """
     flat = rows(x)
     largest = torch.maximum(flat.amax(1, keepdim=True), -flat.amin(1, keepdim=True))  # faster than any form of |x|
