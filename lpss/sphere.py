@@ -78,7 +78,9 @@ def scaled_power(x: Tensor, q: float, scaled: Tensor, power: Tensor, spare: Tens
     Both are written into the given (neurons, fan-in) buffers; `spare` is another, and x may be `scaled` itself. Returns
     (largest, total), both (neurons, 1): max|x_j| and ||scaled_j||_q^q, so that
 
-        ||x_j||_q = largest total^(1/q),    u_j = x_j / ||x_j||_q = scaled total^(-1/q),    u_j^[q-1] = power total^(1/q - 1).
+        ||x_j||_q = largest total^(1/q)
+        u_j = x_j / ||x_j||_q = scaled total^(-1/q)
+        u_j^[q-1] = power total^(1/q - 1)
 
     Rows of zeros have largest 0 and total 1.
     """
