@@ -15,6 +15,7 @@ from torch.optim.optimizer import Optimizer
 from torch.optim.sgd import sgd
 
 from lpss import sphere
+from lpss.optim import native
 
 
 class SphereOptimizer(Optimizer):
@@ -150,12 +151,14 @@ class SphereOptimizer(Optimizer):
     def _kept(self, largest: Tensor) -> Tensor:
         """(neurons, 1): whose direction is zero or not finite; the latter are counted."""
         finite = torch.isfinite(largest)
-        count = (~finite).sum()
-        if count.device in self._skipped:
-            self._skipped[count.device] += count
-        else:
-            self._skipped[count.device] = count
+        self._count((~finite).sum())
         return ~finite | (largest == 0)
+
+    def _count(self, skipped: Tensor | int) -> None:
+        """Add neurons whose update was skipped; a tensor stays on its device, so that nothing waits for it."""
+        skipped = torch.as_tensor(skipped)
+        known = self._skipped.get(skipped.device)
+        self._skipped[skipped.device] = skipped if known is None else known + skipped
 
     def _buffers(self, flat: Tensor, count: int) -> list[Tensor]:
         """Buffers like `flat`, cut from one piece of memory that all weights share."""
@@ -197,6 +200,9 @@ class LpSGD(SphereOptimizer):
 
     def _sphere_step(self, param: Tensor, group: dict) -> None:
         p, q, eta = group["p"], sphere.dual_exponent(group["p"]), group["lr"]
+        if native.usable(param, param.grad, eta=eta):
+            self._count(native.lpsgd_step(param, param.grad, eta=eta, p=p))
+            return
         weight = sphere.rows(_compute(param))
         a, b, c = self._buffers(weight, 3)
         largest, total = sphere.scaled_power(_compute(param.grad), q, a, b, c)  # b (total^(1/q - 1)) is Delta, eq (10)
@@ -233,6 +239,10 @@ class LpSGDm(SphereOptimizer):
     def _sphere_step(self, param: Tensor, group: dict) -> None:
         q, eta, gamma = sphere.dual_exponent(group["p"]), group["lr"], group["momentum"]
         v, mu = self._v(param, group["p"]), self._buffer(param, "mu")
+        if native.usable(param, v, mu, param.grad, eta=eta):
+            options = {"eta": eta, "gamma": gamma, "nesterov": group["nesterov"], "p": group["p"]}
+            self._count(native.lpsgdm_step(param, v, mu, param.grad, **options))
+            return
         grad = sphere.rows(_compute(param.grad))
         a, b, c, d = self._buffers(grad, 4)
         mu_next = torch.add(grad, sphere.rows(mu), alpha=gamma, out=a)

@@ -1,0 +1,134 @@
+"""The C kernel against the tensor code, and how it is built, kept and done without."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import lpss
+from lpss.optim import native
+
+SHAPES = [(7, 1), (5, 3), (8, 16), (3, 4, 3, 3), (3, 1100), (33, 250)]
+
+
+@pytest.fixture(autouse=True)
+def path():
+    """In place of conftest's: these tests are about the kernel."""
+    if native.library() is None:
+        pytest.skip("no C compiler here: the kernel cannot be built")
+
+
+@pytest.fixture
+def compiled(tmp_path, monkeypatch):
+    """A fresh start: nothing loaded, an empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    native.library.cache_clear()
+    yield tmp_path / "lpss-native"
+    native.library.cache_clear()
+
+
+def trajectory(optimizer_class, shape, p, scale, **options) -> tuple[torch.Tensor, dict, int]:
+    draw = torch.Generator().manual_seed(0)
+    weight = torch.nn.Parameter(torch.randn(shape, generator=draw))
+    optimizer = optimizer_class([weight], lr=0.07, p=p, **options)
+    for turn in range(6):
+        weight.grad = scale * torch.randn(shape, generator=draw)
+        weight.grad[0] = 0  # a dead neuron
+        if turn == 3:
+            weight.grad[1].view(-1)[0] = float("nan")
+            weight.grad[2].view(-1)[0] = float("inf")
+        with pytest.warns(RuntimeWarning) if turn == 3 else _nothing():
+            optimizer.step()
+    return weight.data, optimizer.state[weight], optimizer.nonfinite_neurons
+
+
+class _nothing:
+    def __enter__(self):
+        pass
+
+    def __exit__(self, *exception):
+        pass
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("p", [1.03, 1.07, 1.1, 1.15, 1.2, 1.25, 4 / 3, 1.5, 2.0, 3.0, 10.0])
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e3])
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.5, "nesterov": True}], ids=["plain", "nesterov"])
+@pytest.mark.parametrize("optimizer_class", [lpss.LpSGD, lpss.LpSGDm])
+def test_both_paths_take_the_same_steps(monkeypatch, optimizer_class, shape, p, scale, options):
+    weight, state, skipped = trajectory(optimizer_class, shape, p, scale, **options)
+    monkeypatch.setattr(native, "library", lambda: None)
+    weight_2, state_2, skipped_2 = trajectory(optimizer_class, shape, p, scale, **options)
+    # float32 rounding, raised by w = v^[q-1] and, for p > 2, by the steepness near 0
+    tolerance = {"rtol": 1e-4, "atol": 3e-6 if p <= 2 else 2e-3}
+    torch.testing.assert_close(weight, weight_2, **tolerance)
+    for key in state_2:
+        torch.testing.assert_close(state[key], state_2[key], rtol=1e-4, atol=3e-6 * (scale if key == "mu" else 1))
+    assert skipped == skipped_2 == 2
+
+
+def test_what_the_kernel_cannot_move_takes_the_tensor_path():
+    plain = torch.zeros(4, 3)
+    assert native.usable(plain, eta=0.1)
+    assert not native.usable(plain.double(), eta=0.1)
+    assert not native.usable(plain.t(), eta=0.1)
+    assert not native.usable(plain.bfloat16(), eta=0.1)
+    assert not native.usable(plain, eta=torch.tensor(0.1))
+    assert not native.usable(plain, torch.zeros(2, 4, 3, 3).to(memory_format=torch.channels_last), eta=0.1)
+
+
+def test_a_step_is_seen_by_autograds_version_check():
+    weight = torch.nn.Parameter(torch.randn(4, 3))
+    optimizer = lpss.LpSGDm([weight], lr=0.1, p=1.5)
+    loss = (weight * weight).sum()
+    weight.grad = torch.randn(4, 3)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_it_is_compiled_once_and_kept(compiled):
+    assert native.library() is not None
+    (kept,) = compiled.iterdir()
+    assert kept.suffix == ".so"
+    before = kept.stat().st_mtime_ns
+    native.library.cache_clear()
+    assert native.library() is not None and kept.stat().st_mtime_ns == before
+
+
+def test_a_broken_cached_file_is_done_without_and_made_anew(tmp_path):
+    code = "from lpss.optim import native; print(native.library() is not None)"
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+
+    def there() -> str:  # in a process of its own: a loaded library stays loaded
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment).stdout
+
+    assert there() == "True\n"
+    (kept,) = (tmp_path / "lpss-native").iterdir()
+    kept.write_bytes(b"not a library")
+    assert there() == "False\n"
+    assert there() == "True\n"
+
+
+def test_without_a_compiler_or_when_switched_off(compiled, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setenv("LPSS_NATIVE", "0")
+    assert native.library() is None
+    monkeypatch.delenv("LPSS_NATIVE")
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    native.library.cache_clear()
+    assert native.library() is None and "no C compiler" in caplog.text
+    monkeypatch.setenv("CC", "false")
+    native.library.cache_clear()
+    assert native.library() is None
+
+
+def test_loading_it_leaves_the_processes_denormal_numbers_alone():
+    code = (
+        "import torch; from lpss.optim import native; assert native.library() is not None;"
+        "assert (torch.tensor([1e-40]) * 1.0).item() > 0"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
