@@ -156,7 +156,10 @@ class SphereOptimizer(Optimizer):
 
     def _count(self, skipped: Tensor | int) -> None:
         """Add neurons whose update was skipped; a tensor stays on its device, so that nothing waits for it."""
-        skipped = torch.as_tensor(skipped)
+        if isinstance(skipped, int):
+            if not skipped:
+                return
+            skipped = torch.tensor(skipped)
         known = self._skipped.get(skipped.device)
         self._skipped[skipped.device] = skipped if known is None else known + skipped
 

@@ -1,7 +1,7 @@
 """The CPU's fast path: kernel.c, compiled once by the machine's own C compiler, kept in a cache, called through ctypes.
 
-It does the arithmetic of lpsgd.py's tensor code on float32 weights, equal up to float32 rounding, one thread, about ten
-times as fast. Where there is no compiler, or with LPSS_NATIVE=0 in the environment, the tensor code runs instead.
+It does the arithmetic of lpsgd.py's tensor code on float32 weights, equal up to float32 rounding, and several times as
+fast. Where there is no compiler, or with LPSS_NATIVE=0 in the environment, the tensor code runs instead.
 """
 
 import ctypes
@@ -12,6 +12,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +26,10 @@ SOURCE = Path(__file__).with_name("kernel.c")
 COMPILE = ["-c", "-O3", "-ffast-math", "-fPIC"]
 ATTEMPTS = ((["-march=native"], ["-lmvec", "-lm"]), (["-march=native"], ["-lm"]), ([], ["-lm"]))
 WHOLE = range(1, 17)  # exponents q - 1 that the kernel turns into products
+SHARE = {
+    True: 2**20,
+    False: 2**15,
+}  # weights a thread at least: with whole exponents memory, not arithmetic, is the limit
 
 _long, _float, _int, _pointer = ctypes.c_long, ctypes.c_float, ctypes.c_int, ctypes.c_void_p
 _SIGNATURES = {
@@ -47,28 +52,42 @@ def lpsgdm_step(
     weight: Tensor, v: Tensor, mu: Tensor, grad: Tensor, *, eta: float, gamma: float, nesterov: bool, p: float
 ) -> int:
     """Eqs (21)-(24) in place; returns how many neurons were left alone because their gradient holds NaN or inf."""
-    rows, d, q, whole, work = _about(weight, p)
-    pointers = [x.data_ptr() for x in (weight, v, mu, grad)]
-    skipped = library().lpsgdm_step(rows, d, *pointers, eta, gamma, int(nesterov), p, q, whole, work.data_ptr())
-    torch.autograd.graph.increment_version(weight)
-    return skipped
+    return _by_rows(library().lpsgdm_step, (weight, v, mu, grad), (eta, gamma, int(nesterov)), p)
 
 
 def lpsgd_step(weight: Tensor, grad: Tensor, *, eta: float, p: float) -> int:
     """Eqs (9)-(13) in place; returns as `lpsgdm_step`."""
-    rows, d, q, whole, work = _about(weight, p)
-    skipped = library().lpsgd_step(rows, d, weight.data_ptr(), grad.data_ptr(), eta, p, q, whole, work.data_ptr())
-    torch.autograd.graph.increment_version(weight)
-    return skipped
+    return _by_rows(library().lpsgd_step, (weight, grad), (eta,), p)
 
 
-def _about(weight: Tensor, p: float) -> tuple[int, int, float, int, Tensor]:
-    rows, q = weight.shape[0], p / (p - 1.0)
-    d = weight.numel() // rows
+def _by_rows(function, tensors: tuple[Tensor, ...], numbers: tuple, p: float) -> int:
+    """Call the kernel on the tensors' rows, a share a thread; ctypes releases Python's lock meanwhile."""
+    rows, size, q = tensors[0].shape[0], tensors[0].numel(), p / (p - 1.0)
+    d = size // rows
     whole = round(q - 1.0)
     if whole not in WHOLE or abs(q - 1.0 - whole) >= 1e-6:
         whole = 0
-    return rows, d, q, whole, torch.empty(2 * d)
+    pointers = [x.data_ptr() for x in tensors]
+
+    def move(first: int, last: int) -> int:
+        work = torch.empty(2 * d)
+        return function(last - first, d, *[x + 4 * d * first for x in pointers], *numbers, p, q, whole, work.data_ptr())
+
+    threads = min(torch.get_num_threads(), rows, size // SHARE[whole > 0])
+    if threads < 2:
+        skipped = move(0, rows)
+    else:
+        bounds = [rows * i // threads for i in range(threads + 1)]
+        others = [_pool(os.getpid()).submit(move, *bounds[i : i + 2]) for i in range(1, threads)]
+        skipped = move(*bounds[:2]) + sum(other.result() for other in others)
+    torch.autograd.graph.increment_version(tensors[0])
+    return skipped
+
+
+@cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """Threads of this process; a forked child has none of its parent's."""
+    return ThreadPoolExecutor(max_workers=os.cpu_count())
 
 
 @cache
