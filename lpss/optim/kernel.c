@@ -53,10 +53,15 @@ INLINE uint32_t largest(const float *x, long d)
     return most;
 }
 
-/* x /= scale, power = x^[q-1]; returns ||x||_q^q. */
+/* x /= scale, power = x^[q-1]; returns ||x||_q^q. The compiler multiplies by 1 / scale, which must not leave float32: the
+ * momentum of a unit that has died decays into the denormal numbers. */
 INLINE float scaled_power(float *x, float *power, long d, float scale, float q, int whole)
 {
-    float total = 0.0f;
+    float total = 0.0f, step = scale < 1e-30f ? 0x1p64f : scale > 1e30f ? 0x1p-64f : 1.0f;
+    if (step != 1.0f) {
+        for (long i = 0; i < d; i++) x[i] *= step;
+        scale *= step;
+    }
     for (long i = 0; i < d; i++) {
         x[i] /= scale;
         power[i] = signed_power(x[i], q - 1.0f, whole);

@@ -559,3 +559,33 @@ def test_a_large_lr_is_fine_off_the_sphere_and_refused_when_a_schedule_brings_it
     weight.grad = randn(2, 3, seed=1)
     with pytest.raises(ValueError, match=r"p=1.5.* \[0, 1\]\S* got 1.5"):
         optimizer.step()
+
+
+@BOTH
+@pytest.mark.parametrize("p", [1.07, 1.2, 1.5])
+def test_a_unit_that_dies_keeps_finite_weights_while_its_momentum_decays_to_nothing(optimizer_class, p):
+    weight = parameter(6, 50, dtype=torch.float32)
+    optimizer = optimizer_class([weight], lr=0.02, p=p)
+    for step in range(1200):  # 0.9^1000 is far below the smallest float32
+        weight.grad = randn(6, 50, dtype=torch.float32)
+        weight.grad[:4] *= 0 if step else 1
+        optimizer.step()
+        if step % 100 == 0:
+            optimizer.param_groups[0]["lr"] *= 0.7
+    assert torch.isfinite(weight).all() and optimizer.nonfinite_neurons == 0
+    norms = torch.linalg.vector_norm(weight.detach().double(), p, dim=1)
+    torch.testing.assert_close(norms, torch.ones_like(norms), rtol=0, atol=1e-5)
+
+
+@BOTH
+@pytest.mark.parametrize("scale", [1e-44, 1e-40, 1e-37, 1e36])
+def test_gradients_at_the_ends_of_float32(optimizer_class, scale):
+    weight = parameter(3, 20, dtype=torch.float32)
+    optimizer = optimizer_class([weight], lr=0.1, p=1.2)
+    before = weight.detach().clone()
+    for _ in range(5):
+        weight.grad = scale * randn(3, 20, dtype=torch.float32).clamp(-3, 3)
+        optimizer.step()
+    assert torch.isfinite(weight).all() and not torch.equal(before, weight)
+    norms = torch.linalg.vector_norm(weight.detach().double(), 1.2, dim=1)
+    torch.testing.assert_close(norms, torch.ones_like(norms), rtol=0, atol=1e-5)
