@@ -25,7 +25,16 @@ class SphereOptimizer(Optimizer):
     `weight_decay` acts on p=None groups only: on the sphere the norm is fixed.
     """
 
-    def __init__(self, params, lr: float, p: float | None, momentum: float, nesterov: bool, weight_decay: float):
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float,
+        p: float | None,
+        *,
+        momentum: float = 0.9,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ):
         defaults = dict(lr=lr, p=p, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
         self._forget()
         super().__init__(params, defaults)
@@ -189,18 +198,6 @@ class LpSGD(SphereOptimizer):
     Raises ValueError for a wrong p, lr, momentum, weight decay or shape.
     """
 
-    def __init__(
-        self,
-        params: Iterable,
-        lr: float,
-        p: float | None,
-        *,
-        momentum: float = 0.9,
-        nesterov: bool = False,
-        weight_decay: float = 0.0,
-    ):
-        super().__init__(params, lr, p, momentum, nesterov, weight_decay)
-
     def _sphere_step(self, param: Tensor, group: dict) -> None:
         p, q, eta = group["p"], sphere.dual_exponent(group["p"]), group["lr"]
         if native.usable(param, param.grad, eta=eta):
@@ -226,18 +223,6 @@ class LpSGDm(SphereOptimizer):
     State per weight on the sphere: `v` and `mu`, float32 (float64 for float64 weights). v is read off the weights
     at the first step, so weights may be loaded up to then; afterwards call `reset_latent(param)`.
     """
-
-    def __init__(
-        self,
-        params: Iterable,
-        lr: float,
-        p: float | None,
-        *,
-        momentum: float = 0.9,
-        nesterov: bool = False,
-        weight_decay: float = 0.0,
-    ):
-        super().__init__(params, lr, p, momentum, nesterov, weight_decay)
 
     def _sphere_step(self, param: Tensor, group: dict) -> None:
         q, eta, gamma = sphere.dual_exponent(group["p"]), group["lr"], group["momentum"]

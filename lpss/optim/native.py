@@ -44,7 +44,7 @@ def usable(*tensors: Tensor, eta) -> bool:
         isinstance(eta, (int, float))
         and all(x.is_cpu and x.dtype == torch.float32 and x.is_contiguous() for x in tensors)
         and not torch.compiler.is_compiling()
-        and library() is not None
+        and kernel() is not None
     )
 
 
@@ -52,12 +52,12 @@ def lpsgdm_step(
     weight: Tensor, v: Tensor, mu: Tensor, grad: Tensor, *, eta: float, gamma: float, nesterov: bool, p: float
 ) -> int:
     """Eqs (21)-(24) in place; returns how many neurons were left alone because their gradient holds NaN or inf."""
-    return _by_rows(library().lpsgdm_step, (weight, v, mu, grad), (eta, gamma, int(nesterov)), p)
+    return _by_rows(kernel().lpsgdm_step, (weight, v, mu, grad), (eta, gamma, int(nesterov)), p)
 
 
 def lpsgd_step(weight: Tensor, grad: Tensor, *, eta: float, p: float) -> int:
     """Eqs (9)-(13) in place; returns as `lpsgdm_step`."""
-    return _by_rows(library().lpsgd_step, (weight, grad), (eta,), p)
+    return _by_rows(kernel().lpsgd_step, (weight, grad), (eta,), p)
 
 
 def _by_rows(function, tensors: tuple[Tensor, ...], numbers: tuple, p: float) -> int:
@@ -91,7 +91,7 @@ def _pool(process: int) -> ThreadPoolExecutor:
 
 
 @cache
-def library() -> ctypes.CDLL | None:
+def kernel() -> ctypes.CDLL | None:
     """The compiled kernel, or None where it cannot be had."""
     if os.environ.get("LPSS_NATIVE") == "0":
         return None

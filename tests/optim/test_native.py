@@ -16,7 +16,7 @@ SHAPES = [(7, 1), (5, 3), (8, 16), (3, 4, 3, 3), (3, 1100), (33, 250)]
 @pytest.fixture(autouse=True)
 def path():
     """In place of conftest's: these tests are about the kernel."""
-    if native.library() is None:
+    if native.kernel() is None:
         pytest.skip("no C compiler here: the kernel cannot be built")
 
 
@@ -24,9 +24,9 @@ def path():
 def compiled(tmp_path, monkeypatch):
     """A fresh start: nothing loaded, an empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    native.library.cache_clear()
+    native.kernel.cache_clear()
     yield tmp_path / "lpss-native"
-    native.library.cache_clear()
+    native.kernel.cache_clear()
 
 
 def trajectory(optimizer_class, shape, p, scale, **options) -> tuple[torch.Tensor, dict, int]:
@@ -59,7 +59,7 @@ class _nothing:
 @pytest.mark.parametrize("optimizer_class", [lpss.LpSGD, lpss.LpSGDm])
 def test_both_paths_take_the_same_steps(monkeypatch, optimizer_class, shape, p, scale, options):
     weight, state, skipped = trajectory(optimizer_class, shape, p, scale, **options)
-    monkeypatch.setattr(native, "library", lambda: None)
+    monkeypatch.setattr(native, "kernel", lambda: None)
     weight_2, state_2, skipped_2 = trajectory(optimizer_class, shape, p, scale, **options)
     # float32 rounding, raised by w = v^[q-1] and, for p > 2, by the steepness near 0
     tolerance = {"rtol": 1e-4, "atol": 3e-6 if p <= 2 else 2e-3}
@@ -90,16 +90,16 @@ def test_a_step_is_seen_by_autograds_version_check():
 
 
 def test_it_is_compiled_once_and_kept(compiled):
-    assert native.library() is not None
+    assert native.kernel() is not None
     (kept,) = compiled.iterdir()
     assert kept.suffix == ".so"
     before = kept.stat().st_mtime_ns
-    native.library.cache_clear()
-    assert native.library() is not None and kept.stat().st_mtime_ns == before
+    native.kernel.cache_clear()
+    assert native.kernel() is not None and kept.stat().st_mtime_ns == before
 
 
 def test_a_broken_cached_file_is_done_without_and_made_anew(tmp_path):
-    code = "from lpss.optim import native; print(native.library() is not None)"
+    code = "from lpss.optim import native; print(native.kernel() is not None)"
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
 
     def there() -> str:  # in a process of its own: a loaded library stays loaded
@@ -115,20 +115,20 @@ def test_a_broken_cached_file_is_done_without_and_made_anew(tmp_path):
 def test_without_a_compiler_or_when_switched_off(compiled, monkeypatch, caplog):
     caplog.set_level("INFO")
     monkeypatch.setenv("LPSS_NATIVE", "0")
-    assert native.library() is None
+    assert native.kernel() is None
     monkeypatch.delenv("LPSS_NATIVE")
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
-    native.library.cache_clear()
-    assert native.library() is None and "no C compiler" in caplog.text
+    native.kernel.cache_clear()
+    assert native.kernel() is None and "no C compiler" in caplog.text
     monkeypatch.setenv("CC", "false")
-    native.library.cache_clear()
-    assert native.library() is None
+    native.kernel.cache_clear()
+    assert native.kernel() is None
 
 
 def test_loading_it_leaves_the_processes_denormal_numbers_alone():
     code = (
-        "import torch; from lpss.optim import native; assert native.library() is not None;"
+        "import torch; from lpss.optim import native; assert native.kernel() is not None;"
         "assert (torch.tensor([1e-40]) * 1.0).item() > 0"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
