@@ -20,7 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 from lpss.errors import UsageError
 from lpss.options import check_range
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "tf32", "bfloat16")
+MODES = ("auto", True, False)
 GROUPS = ("dataset", "model", "optimizer", "method", "schedule")
 
 
@@ -34,8 +35,9 @@ class DataConfig:
 
 @dataclass
 class TrainConfig:
-    """Budget and precision. `max_steps` ends training early (schedules follow); `validation` holds out that fraction
-    of the training set and reports on it; `checkpoint_every` is in epochs, 0 for none."""
+    """Budget and how steps are computed. `max_steps` ends training early (schedules follow); `validation` holds out
+    that fraction of the training set and reports on it; `checkpoint_every` is in epochs, 0 for none. `channels_last`,
+    `compile` and `capture` change speed and rounding alone: true, false, or auto (see lpss/train/modes.py)."""
 
     epochs: int = 20
     batch_size: int = 128
@@ -43,6 +45,9 @@ class TrainConfig:
     validation: float = 0.0
     checkpoint_every: int = 1
     precision: str = "float32"
+    channels_last: Any = "auto"
+    compile: Any = "auto"
+    capture: Any = "auto"
 
 
 @dataclass
@@ -54,7 +59,8 @@ class LayerRule:
 
 @dataclass
 class RunConfig:
-    """One run. `experiment_name` labels the runs of an experiment file; `plugins` are modules to import first."""
+    """One run. `experiment_name` labels the runs of an experiment file; `plugins` are modules to import first;
+    `threads` is the number of CPU threads, null for torch's own choice."""
 
     dataset: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
@@ -64,6 +70,7 @@ class RunConfig:
     sparsity: float = 0.9
     seed: int = 0
     device: str = "auto"
+    threads: Optional[int] = None  # noqa: UP045
     output: str = "outputs"
     experiment_name: Optional[str] = None  # noqa: UP045
     plugins: list[str] = field(default_factory=list)
@@ -79,9 +86,10 @@ class RunConfig:
     def hash(self) -> str:
         """12 hex digits over every setting that decides the result: not where it runs, reads or writes."""
         settings = self.to_dict()
-        for key in ("device", "output", "data"):
+        for key in ("device", "threads", "output", "data"):
             settings.pop(key)
-        settings["train"].pop("checkpoint_every")
+        for key in ("checkpoint_every", "channels_last", "compile", "capture"):
+            settings["train"].pop(key)
         text = json.dumps(settings, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -130,6 +138,11 @@ def _check(run: RunConfig) -> None:
         raise UsageError(f"train.checkpoint_every must be at least 0 epochs, got {train.checkpoint_every}")
     if train.precision not in PRECISIONS:
         raise UsageError(f"train.precision must be one of {', '.join(PRECISIONS)}, got {train.precision!r}")
+    for key in ("channels_last", "compile", "capture"):
+        if getattr(train, key) not in MODES:
+            raise UsageError(f"train.{key} must be auto, true or false, got {getattr(train, key)!r}")
+    if run.threads is not None and run.threads < 1:
+        raise UsageError(f"threads must be at least 1, or null for torch's own choice, got {run.threads}")
     if not 0 <= run.seed < 2**31:
         raise UsageError(f"seed must be in [0, 2^31), got {run.seed}")
     _check_finite(run.to_dict(), "")

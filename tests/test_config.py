@@ -18,7 +18,9 @@ from lpss.train.run import complete
         ("train.max_steps=0", "train.max_steps"),
         ("train.validation=1", "train.validation"),
         ("train.checkpoint_every=-1", "train.checkpoint_every"),
-        ("train.precision=float8", "train.precision must be one of float32, bfloat16"),
+        ("train.compile=maybe", "train.compile must be auto, true or false, got 'maybe'"),
+        ("threads=0", "threads must be at least 1"),
+        ("train.precision=float8", "train.precision must be one of float32, tf32, bfloat16"),
         ("seed=-1", "seed"),
         ("optimizer.p=nan", "optimizer.p must be a finite number"),
         ("optimizer.p={stem:inf}", "optimizer.p.stem must be a finite number"),
@@ -63,7 +65,8 @@ def test_a_group_without_a_name_is_refused():
 
 def test_the_hash_depends_on_what_decides_the_result_alone(composed):
     base = complete(composed()).hash()
-    assert complete(composed("device=cpu", "data.root=/elsewhere", "train.checkpoint_every=3")).hash() == base
+    assert complete(composed("device=cpu", "data.root=/elsewhere", "train.checkpoint_every=3", "threads=1")).hash() == base
+    assert complete(composed("train.compile=true", "train.capture=false", "train.channels_last=false")).hash() == base
     assert complete(composed("model=mlp")).hash() == base  # what model=auto stands for
     changed = [
         "seed=1",

@@ -34,7 +34,8 @@ class Batches:
 
     Order and augmentation are drawn on the CPU from (seed, epoch) alone, so they are the same on every device
     and an epoch may be entered at any batch. Crop and flip act on the raw pixels (padding is black), cutout
-    after normalising (0 is the mean). Raises UsageError for a batch size or an augmentation that cannot be.
+    after normalising (0 is the mean). `share` (i, n) yields the i-th of n equal parts of every batch.
+    Raises UsageError for a batch size or an augmentation that cannot be.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Batches:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         augment: AugmentConfig | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         if not 1 <= batch_size <= len(split):
             raise UsageError(f"train.batch_size={batch_size}: must be 1 to {len(split)}, the training rows")
@@ -54,6 +56,7 @@ class Batches:
         self.augment.check(tuple(split.x.shape[1:]))
         self.split = split.to(device)
         self.batch_size = batch_size
+        self.share = share
         self.seed = seed
         self.device = torch.device(device)
         self.normalise = Normalise(mean, std, device)
@@ -70,8 +73,11 @@ class Batches:
         order = torch.randperm(len(self.split), generator=draw)[: len(self) * self.batch_size].to(self.device)
         chance = self._chance(len(order), draw)
         rows = self.split.take(order) if self.whole else self.split
+        index, shares = self.share
+        size = self.batch_size // shares
         for i in range(start, len(self)):
-            part = slice(i * self.batch_size, (i + 1) * self.batch_size)
+            first = i * self.batch_size + index * size
+            part = slice(first, first + size)
             batch = Split(rows.x[part], rows.y[part]) if self.whole else rows.take(order[part])
             yield self._prepare(batch.x, chance[:, part]), batch.y
 
@@ -102,9 +108,14 @@ def eval_batches(
     device: torch.device | str = "cpu",
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
-    """All rows in order, normalised and nothing else; the last batch may be smaller."""
+    """All rows in order, normalised and nothing else; the last batch may be smaller.
+
+    `share` (i, n) yields every n-th batch, from number i on.
+    """
     normalise = Normalise(mean, std, device)
-    for start in range(0, len(split), batch_size):
+    index, shares = share
+    for start in range(index * batch_size, len(split), shares * batch_size):
         part = slice(start, start + batch_size)
         yield normalise(split.x[part].to(device)), split.y[part].to(device)

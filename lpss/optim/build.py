@@ -9,7 +9,7 @@ from torch import nn
 
 from lpss.errors import UsageError
 from lpss.optim.groups import param_groups
-from lpss.optim.lpsgd import LpSGD, LpSGDm
+from lpss.optim.lpsgd import LpSGD, LpSGDm, fused
 from lpss.options import check_range, make_options
 from lpss.registry import Registry
 
@@ -36,8 +36,14 @@ class SGDConfig:
         for key in ("lr", "weight_decay"):
             check_range(getattr(self, key), f"optimizer.{key}", 0, float("inf"), open_high=True)
         groups = param_groups(net, None, weight_decay=self.weight_decay)
+        one_kernel = fused(list(net.parameters()))
         return torch.optim.SGD(
-            groups, lr=self.lr, momentum=self.momentum, foreach=True, nesterov=self.nesterov and self.momentum > 0
+            groups,
+            lr=self.lr,
+            momentum=self.momentum,
+            nesterov=self.nesterov and self.momentum > 0,
+            fused=one_kernel,
+            foreach=not one_kernel,
         )
 
 

@@ -11,8 +11,15 @@
 
 typedef struct {
     float eta, gamma, q, p;
-    int nesterov;
+    int nesterov, whole, momentum;
 } Step;
+
+/* A weight (rows, d) and what belongs to it, all in the same memory order; v and mu are for LpSGD-m alone. */
+typedef struct {
+    int64_t rows, d;
+    float *w, *v, *mu;
+    const float *g;
+} Piece;
 
 INLINE uint32_t magnitude(float x)
 {
@@ -122,18 +129,39 @@ INLINE long plain_rows(Step s, long rows, long d, float *w, const float *g, floa
     return skipped;
 }
 
-/* Both return how many neurons were left alone because their gradient holds NaN or inf. work holds 2 d floats. */
-long lpsgdm_step(long rows, long d, float *w, float *v, float *mu, const float *g, float eta, float gamma, int nesterov,
-                 float p, float q, int whole, float *work)
+INLINE long rows_of(const Piece *piece, Step s, long first, long last, float *work, int whole)
 {
-    Step s = {eta, gamma, q, p, nesterov};
-    if (!whole) return momentum_rows(s, rows, d, w, v, mu, g, work, work + d, 0);
-    return momentum_rows(s, rows, d, w, v, mu, g, work, work + d, whole);
+    long d = piece->d, skip = first * d;
+    if (!s.momentum)
+        return plain_rows(s, last - first, d, piece->w + skip, piece->g + skip, work, work + d, whole);
+    return momentum_rows(s, last - first, d, piece->w + skip, piece->v + skip, piece->mu + skip, piece->g + skip, work,
+                         work + d, whole);
 }
 
-long lpsgd_step(long rows, long d, float *w, const float *g, float eta, float p, float q, int whole, float *work)
+/* The rows that begin at weights first .. last - 1 of all pieces, counted one after another. */
+INLINE long share_of(const Piece *pieces, long count, long first, long last, Step s, float *work)
 {
-    Step s = {eta, 0.0f, q, p, 0};
-    if (!whole) return plain_rows(s, rows, d, w, g, work, work + d, 0);
-    return plain_rows(s, rows, d, w, g, work, work + d, whole);
+    long skipped = 0;
+    for (const Piece *piece = pieces; piece < pieces + count; piece++) {
+        long d = piece->d, from = first > 0 ? (first + d - 1) / d : 0, to = last > 0 ? (last + d - 1) / d : 0;
+        to = to < piece->rows ? to : piece->rows;
+        if (from < to) {
+            if (!s.whole) skipped += rows_of(piece, s, from, to, work, 0);
+            else skipped += rows_of(piece, s, from, to, work, s.whole);
+        }
+        first -= piece->rows * d;
+        last -= piece->rows * d;
+    }
+    return skipped;
+}
+
+/* One step of all pieces, of `size` weights together, by as many threads; work holds twice the longest row for each.
+ * Returns how many neurons were left alone because their gradient holds NaN or inf. */
+long sphere_step(const Piece *pieces, long count, long size, const Step *step, float *work, long widest, int threads)
+{
+    long skipped = 0;
+#pragma omp parallel for num_threads(threads) schedule(static, 1) reduction(+ : skipped)
+    for (int i = 0; i < threads; i++)
+        skipped += share_of(pieces, count, size * i / threads, size * (i + 1) / threads, *step, work + 2 * widest * i);
+    return skipped;
 }

@@ -15,7 +15,7 @@ from torch.optim.optimizer import Optimizer
 from torch.optim.sgd import sgd
 
 from lpss import sphere
-from lpss.optim import native
+from lpss.optim import native, triton_step
 
 
 class SphereOptimizer(Optimizer):
@@ -23,7 +23,12 @@ class SphereOptimizer(Optimizer):
 
     `lr` is a plain step size for p=None groups; on the sphere it is eta of eqs (13) and (22), in [0, 1].
     `weight_decay` acts on p=None groups only: on the sphere the norm is fixed.
+
+    The maths is in `_tensor_step`; kernel.c and triton_step.py do the same in one pass on CPUs and GPUs. A learning
+    rate may be a tensor on the weights' device: then a step reads nothing back and can be captured in a CUDA graph.
     """
+
+    has_state: bool  # whether the weights on the sphere have state, v and mu
 
     def __init__(
         self,
@@ -45,6 +50,7 @@ class SphereOptimizer(Optimizer):
 
     def _forget(self) -> None:
         self._skipped: dict[torch.device, Tensor] = {}  # counts of neurons with non-finite gradients
+        self._reads = True  # whether a step may look at values
         self._memory: dict[tuple, Tensor] = {}  # working memory, four times the largest weight
 
     def add_param_group(self, param_group: dict) -> None:
@@ -88,17 +94,15 @@ class SphereOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        # A learning rate in a tensor means that the step may be captured: then nothing is read, on the CPU either.
+        self._reads = not any(isinstance(group["lr"], Tensor) for group in self.param_groups)
         before = self._skipped_on_cpu()
         for group in self.param_groups:
             if group["p"] is None:
                 self._sgd_step(group)
                 continue
             _check_eta(group)
-            for param in group["params"]:
-                if param.grad is not None:
-                    if param.grad.is_sparse:
-                        raise ValueError("sparse gradients are not supported; use a dense layer")
-                    self._sphere_step(param, group)
+            self._sphere_steps([param for param in group["params"] if param.grad is not None], group)
         skipped = self._skipped_on_cpu() - before
         if skipped:
             warnings.warn(
@@ -130,7 +134,29 @@ class SphereOptimizer(Optimizer):
                 return group["p"]
         raise KeyError(f"the optimizer does not hold this parameter of shape {tuple(param.shape)}")
 
-    def _sphere_step(self, param: Tensor, group: dict) -> None:
+    def _sphere_steps(self, params: list[Tensor], group: dict) -> None:
+        """Move weights on their sphere: all that the C kernel can move in one call, the others one at a time."""
+        eta, together = group["lr"], []
+        options = {"gamma": group["momentum"], "nesterov": group["nesterov"]} if self.has_state else {}
+        for param in params:
+            if param.grad.is_sparse:
+                raise ValueError("sparse gradients are not supported; use a dense layer")
+            tensors = self._tensors(param, group)
+            if param.is_cuda and triton_step.usable(*(rows := _memory_rows(tensors)), eta=eta):
+                triton_step.step(rows, self._counter(param.device), eta=eta, p=group["p"], **options)
+            elif isinstance(eta, (int, float)) and native.usable(*tensors):
+                together.append(tensors)
+            else:
+                self._tensor_step(*tensors, group)
+        if together:
+            self._count(native.step(together, eta=eta, p=group["p"], **options))
+
+    def _tensors(self, param: Tensor, group: dict) -> tuple[Tensor, ...]:
+        """What a step reads and writes: the weight, state if any, the gradient."""
+        raise NotImplementedError
+
+    def _tensor_step(self, *args) -> None:
+        """One weight's step in torch operations, on any device; takes `_tensors` and the group."""
         raise NotImplementedError
 
     def _sgd_step(self, group: dict) -> None:
@@ -148,7 +174,8 @@ class SphereOptimizer(Optimizer):
             dampening=0.0,
             nesterov=group["nesterov"],
             maximize=False,
-            foreach=bool(params),
+            fused=(one_kernel := fused(params)),
+            foreach=not one_kernel,
         )
 
     def _buffer(self, param: Tensor, key: str) -> Tensor:
@@ -169,8 +196,12 @@ class SphereOptimizer(Optimizer):
             if not skipped:
                 return
             skipped = torch.tensor(skipped)
-        known = self._skipped.get(skipped.device)
-        self._skipped[skipped.device] = skipped if known is None else known + skipped
+        self._counter(skipped.device).add_(skipped)  # in place: a captured step counts, too
+
+    def _counter(self, device: torch.device) -> Tensor:
+        if device not in self._skipped:
+            self._skipped[device] = torch.zeros(1, dtype=torch.int64, device=device)
+        return self._skipped[device]
 
     def _buffers(self, flat: Tensor, count: int) -> list[Tensor]:
         """Buffers like `flat`, cut from one piece of memory that all weights share."""
@@ -182,8 +213,16 @@ class SphereOptimizer(Optimizer):
 
     def _skipped_on_cpu(self) -> int:
         # Reading a device counter would stall it; there the caller asks `nonfinite_neurons` when it wants to know.
-        count = self._skipped.get(torch.device("cpu"))
+        count = self._skipped.get(torch.device("cpu")) if self._reads else None
         return 0 if count is None else int(count)
+
+    def _commit(self, target: Tensor, new: Tensor, kept: Tensor) -> None:
+        """Overwrite the target with new (neurons, fan-in), but for the neurons that are kept (neurons, 1)."""
+        if not (kept.is_cpu and self._reads) or bool(
+            kept.any()
+        ):  # on the CPU a look costs nothing, and `where` is slow
+            new = torch.where(kept, sphere.rows(target), new)
+        target.copy_(new.view_as(target))
 
 
 class LpSGD(SphereOptimizer):
@@ -198,18 +237,20 @@ class LpSGD(SphereOptimizer):
     Raises ValueError for a wrong p, lr, momentum, weight decay or shape.
     """
 
-    def _sphere_step(self, param: Tensor, group: dict) -> None:
+    has_state = False
+
+    def _tensors(self, param: Tensor, group: dict) -> tuple[Tensor, ...]:
+        return param, param.grad
+
+    def _tensor_step(self, param: Tensor, grad: Tensor, group: dict) -> None:
         p, q, eta = group["p"], sphere.dual_exponent(group["p"]), group["lr"]
-        if native.usable(param, param.grad, eta=eta):
-            self._count(native.lpsgd_step(param, param.grad, eta=eta, p=p))
-            return
         weight = sphere.rows(_compute(param))
         a, b, c = self._buffers(weight, 3)
-        largest, total = sphere.scaled_power(_compute(param.grad), q, a, b, c)  # b (total^(1/q - 1)) is Delta, eq (10)
+        largest, total = sphere.scaled_power(_compute(grad), q, a, b, c)  # b (total^(1/q - 1)) is Delta, eq (10)
         kept = self._kept(largest)
         torch.mul(weight, 1.0 - eta, out=c).addcmul_(b, -eta * total.pow(1.0 / q - 1.0))
         length, total = sphere.scaled_power(c, p, c, a, b)
-        _commit(param, c.mul_(total.pow(-1.0 / p)), kept | (length == 0))
+        self._commit(param, c.mul_(total.pow(-1.0 / p)), kept | (length == 0))
 
 
 class LpSGDm(SphereOptimizer):
@@ -224,14 +265,14 @@ class LpSGDm(SphereOptimizer):
     at the first step, so weights may be loaded up to then; afterwards call `reset_latent(param)`.
     """
 
-    def _sphere_step(self, param: Tensor, group: dict) -> None:
+    has_state = True
+
+    def _tensors(self, param: Tensor, group: dict) -> tuple[Tensor, ...]:
+        return param, self._v(param, group["p"]), self._buffer(param, "mu"), param.grad
+
+    def _tensor_step(self, param: Tensor, v: Tensor, mu: Tensor, grad: Tensor, group: dict) -> None:
         q, eta, gamma = sphere.dual_exponent(group["p"]), group["lr"], group["momentum"]
-        v, mu = self._v(param, group["p"]), self._buffer(param, "mu")
-        if native.usable(param, v, mu, param.grad, eta=eta):
-            options = {"eta": eta, "gamma": gamma, "nesterov": group["nesterov"], "p": group["p"]}
-            self._count(native.lpsgdm_step(param, v, mu, param.grad, **options))
-            return
-        grad = sphere.rows(_compute(param.grad))
+        grad = sphere.rows(_compute(grad))
         a, b, c, d = self._buffers(grad, 4)
         mu_next = torch.add(grad, sphere.rows(mu), alpha=gamma, out=a)
         direction = torch.add(grad, mu_next, alpha=gamma, out=b) if group["nesterov"] else mu_next
@@ -240,9 +281,9 @@ class LpSGDm(SphereOptimizer):
         torch.mul(sphere.rows(v), 1.0 - eta, out=c).addcmul_(b, -eta * total.pow(-1.0 / q))
         length, total = sphere.scaled_power(c, q, c, b, d)
         still = kept | (length == 0)
-        _commit(mu, mu_next, ~torch.isfinite(largest))
-        _commit(v, c.mul_(total.pow(-1.0 / q)), still)
-        _commit(param, b.mul_(total.pow(1.0 / q - 1.0)), still)
+        self._commit(mu, mu_next, ~torch.isfinite(largest))
+        self._commit(v, c.mul_(total.pow(-1.0 / q)), still)
+        self._commit(param, b.mul_(total.pow(1.0 / q - 1.0)), still)
 
     def latent(self, param: Tensor) -> Tensor:
         p = self.p_of(param)
@@ -275,6 +316,21 @@ class LpSGDm(SphereOptimizer):
             param.copy_(weight)
 
 
+def _memory_rows(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """(neurons, fan-in) views in the order of memory, which is no matter to sums; as they are where orders differ."""
+    weight = tensors[0]
+    if any(x.stride() != weight.stride() for x in tensors):
+        return tensors
+    if weight.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last):
+        return tuple(x.permute(0, 2, 3, 1).flatten(1) for x in tensors)
+    return tuple(x.flatten(1) for x in tensors) if weight.is_contiguous() else tensors
+
+
+def fused(params: list[Tensor]) -> bool:
+    """Whether torch's one-kernel SGD takes them; on CUDA it also takes a learning rate that lives on the device."""
+    return bool(params) and all((x.is_cpu or x.is_cuda) and x.dtype in (torch.float32, torch.float64) for x in params)
+
+
 def _v_of(weight: Tensor, p: float) -> Tensor:
     """v = w^[p-1] on the unit L_q sphere, for weights of any norm."""
     v = sphere.signed_power(sphere.normalize(weight, p), p - 1.0)
@@ -287,13 +343,6 @@ def _compute_dtype(tensor: Tensor) -> torch.dtype:
 
 def _compute(tensor: Tensor) -> Tensor:
     return tensor.detach().to(_compute_dtype(tensor))
-
-
-def _commit(target: Tensor, new: Tensor, kept: Tensor) -> None:
-    """Overwrite the target with new (neurons, fan-in), but for the neurons that are kept (neurons, 1)."""
-    if not kept.is_cpu or bool(kept.any()):  # on the CPU it costs nothing to look, and `where` is slow
-        new = torch.where(kept, sphere.rows(target), new)
-    target.copy_(new.view_as(target))
 
 
 def _check_group(group: dict) -> None:

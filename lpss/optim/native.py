@@ -12,7 +12,6 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -24,70 +23,61 @@ log = logging.getLogger(__name__)
 SOURCE = Path(__file__).with_name("kernel.c")
 # Fast maths at compile time alone: at link time it would make the whole process flush denormal numbers to zero.
 COMPILE = ["-c", "-O3", "-ffast-math", "-fPIC"]
-ATTEMPTS = ((["-march=native"], ["-lmvec", "-lm"]), (["-march=native"], ["-lm"]), ([], ["-lm"]))
+# The threads are torch's own: OpenMP code linked without OpenMP finds the library that torch has loaded. A second pool
+# would fight with the first, whose idle threads spin.
+ATTEMPTS = (
+    (["-march=native", "-fopenmp"], ["-lmvec", "-lm"]),
+    (["-march=native"], ["-lmvec", "-lm"]),
+    (["-march=native"], ["-lm"]),
+    ([], ["-lm"]),
+)
 WHOLE = range(1, 17)  # exponents q - 1 that the kernel turns into products
-SHARE = {
-    True: 2**20,
-    False: 2**15,
-}  # weights a thread at least: with whole exponents memory, not arithmetic, is the limit
+SHARE = 2**16  # weights a thread at least: below, waking it costs more than it does
 
-_long, _float, _int, _pointer = ctypes.c_long, ctypes.c_float, ctypes.c_int, ctypes.c_void_p
-_SIGNATURES = {
-    "lpsgdm_step": [_long, _long, *[_pointer] * 4, _float, _float, _int, _float, _float, _int, _pointer],
-    "lpsgd_step": [_long, _long, *[_pointer] * 2, _float, _float, _float, _int, _pointer],
-}
+_long, _pointer = ctypes.c_long, ctypes.c_void_p
 
 
-def usable(*tensors: Tensor, eta) -> bool:
-    """Whether the kernel can move these tensors: contiguous float32 on the CPU, and eta a plain number."""
+class _Step(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_float) for name in ("eta", "gamma", "q", "p")] + [
+        (name, ctypes.c_int) for name in ("nesterov", "whole", "momentum")
+    ]
+
+
+def usable(weight: Tensor, *others: Tensor) -> bool:
+    """Whether the kernel can move this weight: float32 on the CPU, all in one memory order, neuron after neuron."""
+    order = weight.stride()
     return (
-        isinstance(eta, (int, float))
-        and all(x.is_cpu and x.dtype == torch.float32 and x.is_contiguous() for x in tensors)
+        all(x.is_cpu and x.dtype == torch.float32 and x.stride() == order for x in (weight, *others))
+        and (weight.is_contiguous() or weight.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last))
         and not torch.compiler.is_compiling()
         and kernel() is not None
     )
 
 
-def lpsgdm_step(
-    weight: Tensor, v: Tensor, mu: Tensor, grad: Tensor, *, eta: float, gamma: float, nesterov: bool, p: float
-) -> int:
-    """Eqs (21)-(24) in place; returns how many neurons were left alone because their gradient holds NaN or inf."""
-    return _by_rows(kernel().lpsgdm_step, (weight, v, mu, grad), (eta, gamma, int(nesterov)), p)
+def step(pieces: list[tuple[Tensor, ...]], *, eta: float, p: float, gamma: float = 0.0, nesterov: bool = False) -> int:
+    """Move weights in place, a share a thread, in one call (ctypes releases Python's lock meanwhile).
 
-
-def lpsgd_step(weight: Tensor, grad: Tensor, *, eta: float, p: float) -> int:
-    """Eqs (9)-(13) in place; returns as `lpsgdm_step`."""
-    return _by_rows(kernel().lpsgd_step, (weight, grad), (eta,), p)
-
-
-def _by_rows(function, tensors: tuple[Tensor, ...], numbers: tuple, p: float) -> int:
-    """Call the kernel on the tensors' rows, a share a thread; ctypes releases Python's lock meanwhile."""
-    rows, size, q = tensors[0].shape[0], tensors[0].numel(), p / (p - 1.0)
-    d = size // rows
+    Each piece is (weight, v, mu, gradient) for LpSGD-m, eqs (21)-(24), or (weight, gradient) for LpSGD, eqs (9)-(13).
+    Returns how many neurons were left alone because their gradient holds NaN or inf.
+    """
+    momentum, q = len(pieces[0]) == 4, p / (p - 1.0)
     whole = round(q - 1.0)
     if whole not in WHOLE or abs(q - 1.0 - whole) >= 1e-6:
         whole = 0
-    pointers = [x.data_ptr() for x in tensors]
+    table, size, widest = [], 0, 0
+    for piece in pieces:
+        weight, *state, grad = piece
+        rows, numel = weight.shape[0], weight.numel()
+        table += rows, numel // rows, weight.data_ptr(), *([x.data_ptr() for x in state] or (0, 0)), grad.data_ptr()
+        size, widest = size + numel, max(widest, numel // rows)
+    table = (ctypes.c_int64 * len(table))(*table)
+    options = _Step(eta, gamma, q, p, nesterov, whole, momentum)
 
-    def move(first: int, last: int) -> int:
-        work = torch.empty(2 * d)
-        return function(last - first, d, *[x + 4 * d * first for x in pointers], *numbers, p, q, whole, work.data_ptr())
-
-    threads = min(torch.get_num_threads(), rows, size // SHARE[whole > 0])
-    if threads < 2:
-        skipped = move(0, rows)
-    else:
-        bounds = [rows * i // threads for i in range(threads + 1)]
-        others = [_pool(os.getpid()).submit(move, *bounds[i : i + 2]) for i in range(1, threads)]
-        skipped = move(*bounds[:2]) + sum(other.result() for other in others)
-    torch.autograd.graph.increment_version(tensors[0])
+    threads = max(1, min(torch.get_num_threads(), size // SHARE))
+    work = torch.empty(2 * widest * threads)
+    skipped = kernel().sphere_step(table, len(pieces), size, ctypes.byref(options), work.data_ptr(), widest, threads)
+    torch.autograd.graph.increment_version([piece[0] for piece in pieces])
     return skipped
-
-
-@cache
-def _pool(process: int) -> ThreadPoolExecutor:
-    """Threads of this process; a forked child has none of its parent's."""
-    return ThreadPoolExecutor(max_workers=os.cpu_count())
 
 
 @cache
@@ -147,7 +137,6 @@ def _compile(compiler: str, path: Path) -> None:
 
 def _load(path: Path) -> ctypes.CDLL:
     loaded = ctypes.CDLL(str(path))
-    for name, arguments in _SIGNATURES.items():
-        function = getattr(loaded, name)
-        function.argtypes, function.restype = arguments, _long
+    loaded.sphere_step.argtypes = [_pointer, _long, _long, _pointer, _pointer, _long, ctypes.c_int]
+    loaded.sphere_step.restype = _long
     return loaded

@@ -1,5 +1,6 @@
 """Facts about where a run happens: device, versions, commit, memory."""
 
+import os
 import platform
 import resource
 import subprocess
@@ -14,11 +15,16 @@ from lpss.errors import UsageError
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` takes the GPU where there is one. Raises UsageError for a device this machine does not have."""
+    """`auto` takes the GPU where there is one, of several that which torchrun means for this process.
+
+    Raises UsageError for a device this machine does not have.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UsageError(f"device={name} cannot be used here: {str(error).splitlines()[0]}") from None

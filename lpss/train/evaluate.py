@@ -4,19 +4,20 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lpss.train.distributed import ALONE, Processes
+
 
 @torch.no_grad()
-def evaluate(net: nn.Module, batches) -> tuple[float, float]:
-    """(mean cross-entropy, accuracy in 0..1) over batches of (x, y); reads the device once."""
+def evaluate(net: nn.Module, batches, processes: Processes = ALONE) -> tuple[float, float]:
+    """(mean cross-entropy, accuracy in 0..1) over batches of (x, y), of all processes; reads the device once."""
     training = net.training
     net.eval()
-    loss = correct = 0.0
-    count = 0
+    totals = torch.zeros(3, dtype=torch.float64, device=next(net.parameters()).device)  # loss, correct, rows
     for x, y in batches:
         logits = net(x).float()
-        loss = loss + F.cross_entropy(logits, y, reduction="sum").double()
-        correct = correct + (logits.argmax(1) == y).sum()
-        count += len(y)
+        totals[0] += F.cross_entropy(logits, y, reduction="sum")
+        totals[1] += (logits.argmax(1) == y).sum()
+        totals[2] += len(y)
     net.train(training)
-    loss, correct = torch.stack([loss, correct.double()]).tolist()
-    return loss / count, correct / count
+    loss, correct, rows = processes.sum(totals).tolist()
+    return loss / rows, correct / rows

@@ -22,6 +22,7 @@ from lpss.options import make_options
 from lpss.sparse.methods import METHODS, Method
 from lpss.train import checkpoint
 from lpss.train.cost import Cost
+from lpss.train.distributed import ALONE, Processes, join_processes
 from lpss.train.environment import (
     choose_device,
     device_name,
@@ -31,7 +32,9 @@ from lpss.train.environment import (
     versions,
 )
 from lpss.train.loop import Diverged, Progress, fit
+from lpss.train.modes import Modes
 from lpss.train.record import RunFolder
+from lpss.train.step import make_step
 
 log = logging.getLogger("lpss")
 EVAL_BATCH = 1000
@@ -63,17 +66,21 @@ def run(config: RunConfig, *, bar: bool = False) -> dict:
     before they are raised again; such a run is trained anew at the next call.
     """
     config = complete(config)
+    processes = join_processes()
     folder = RunFolder(config.folder())
-    earlier = folder.result()
+    earlier = processes.agreed(folder.result())
     if earlier is not None and earlier.get("status") in ENDED:
         log.info("%s: %s before, skipped (%s)", _label(config), earlier["status"], folder.path)
         return earlier
-    session = Session(config, folder)
+    session = Session(config, folder, processes)
+    if not processes.first:
+        log.setLevel(logging.ERROR)
+        return session.train(False)
     folder.write_config(config)
     handler = folder.log_handler()
     log.addHandler(handler)
     try:
-        result = session.train(bar)
+        return session.train(bar)
     except BaseException as error:
         if isinstance(error, Exception):
             folder.write_result(session.result("failed") | {"error": f"{type(error).__name__}: {error}"})
@@ -81,23 +88,26 @@ def run(config: RunConfig, *, bar: bool = False) -> dict:
     finally:
         log.removeHandler(handler)
         handler.close()
-    return result
 
 
 class Session:
     """Everything one run is made of, built from its config; `train` runs it to its end."""
 
-    def __init__(self, config: RunConfig, folder: RunFolder):
-        self.config, self.folder = config, folder
+    def __init__(self, config: RunConfig, folder: RunFolder, processes: Processes = ALONE):
+        self.config, self.folder, self.processes = config, folder, processes
         self.started = time.time()
+        if config.threads:
+            torch.set_num_threads(config.threads)
         self.device = choose_device(config.device)
         reset_peak_memory(self.device)
         train = config.train
-        data = load(
-            make_options(DATASETS.find(config.dataset["name"]).Config, config.dataset, "dataset"),
-            config.data.root,
-            config.data.download,
-        )
+        processes.check_batch(train.batch_size)
+        with processes.first_goes_ahead():
+            data = load(
+                make_options(DATASETS.find(config.dataset["name"]).Config, config.dataset, "dataset"),
+                config.data.root,
+                config.data.download,
+            )
         if train.validation:
             data = hold_out(data, train.validation, config.seed)
         self.augment = AugmentConfig.of(config.dataset["augment"])
@@ -109,14 +119,19 @@ class Session:
             mean=data.mean,
             std=data.std,
             augment=self.augment,
+            share=(processes.rank, processes.size),
         )
         test = data.test.to(self.device)
-        self.eval_batches = lambda: eval_batches(test, EVAL_BATCH, device=self.device, mean=data.mean, std=data.std)
+        self.eval_batches = lambda share=(processes.rank, processes.size): eval_batches(
+            test, EVAL_BATCH, device=self.device, mean=data.mean, std=data.std, share=share
+        )
         steps = train.epochs * len(self.batches)
         self.total_steps = min(steps, train.max_steps or steps)
 
         torch.manual_seed(config.seed)
-        self.net = build_model(config.model, {}, data.input_shape, data.classes).to(self.device)
+        self.modes = Modes.choose(train, self.device, steps=self.total_steps, processes=processes.size)
+        net = build_model(config.model, {}, data.input_shape, data.classes).to(self.device)
+        self.net = self.modes.apply(processes.synchronous_norms(net, self.device), self.device)
         self.schedule = SCHEDULES.find(config.schedule["name"])
         self.schedule = self.schedule(make_options(self.schedule.Config, config.schedule, "schedule"))
         self.optimizer = build_optimizer(
@@ -131,7 +146,7 @@ class Session:
             seed=config.seed,
             **config.method,
         )
-        self.cost = Cost(self.net, self.method.masks, next(self.eval_batches())[0][:1])
+        self.cost = Cost(self.net, self.method.masks, next(self.eval_batches((0, 1)))[0][:1])
         self.progress = Progress()
         self.earlier_seconds = 0.0
 
@@ -141,8 +156,7 @@ class Session:
         status = "finished"
         try:
             fit(
-                self.net,
-                self.method,
+                make_step(self.net, self.method, self.modes, model=self.processes.wrap(self.net)),
                 self.batches,
                 self.schedule,
                 self.eval_batches,
@@ -150,15 +164,20 @@ class Session:
                 epochs=self.config.train.epochs,
                 total_steps=self.total_steps,
                 progress=self.progress,
-                precision=self.config.train.precision,
+                processes=self.processes,
                 bar=bar,
                 label=_label(self.config),
-                after_epoch=self._save,
+                after_epoch=self._save if self.processes.first else lambda progress: None,
             )
         except Diverged as error:
             status = "diverged"
             log.warning("%s: %s", _label(self.config), error)
         result = self.result(status)
+        if self.processes.first:
+            self._write(result)
+        return result
+
+    def _write(self, result: dict) -> None:
         self.folder.write_metrics(self.progress.rows)
         self.folder.write_layers(self.method, self.p)
         self.folder.write_weights(self.net, self.method)
@@ -166,14 +185,13 @@ class Session:
         log.info(
             "%s: %s, accuracy %.4f (best %.4f), sparsity %.4f, %.0f s -> %s",
             _label(self.config),
-            status,
+            result["status"],
             result["accuracy_last"],
             result["accuracy_best"],
             result["sparsity_weights"],
             result["wall_time_s"],
             self.folder.path,
         )
-        return result
 
     @property
     def p(self) -> dict[str, float | None]:
@@ -222,6 +240,9 @@ class Session:
             "peak_memory_bytes": peak_memory(self.device),
             "device": self.device.type,
             "device_name": device_name(self.device),
+            "processes": self.processes.size,
+            "threads": torch.get_num_threads(),
+            "modes": self.modes.to_dict(),
             "versions": versions(),
             "git_commit": git_commit(),
             "config_hash": config.hash(),
@@ -257,7 +278,10 @@ class Session:
             )
 
     def _resume(self) -> None:
-        state = checkpoint.load(self.folder.checkpoint, self.device)
+        # The first process's, for all: the others may not even see its disk.
+        state = self.processes.agreed(
+            checkpoint.load(self.folder.checkpoint, self.device) if self.processes.first else None
+        )
         if state is None or state.get("hash") != self.config.hash():
             return
         self.net.load_state_dict(state["net"])

@@ -486,7 +486,7 @@ def test_channels_last_weights(optimizer_class):
 def test_p_none_is_torch_sgd_bitwise(optimizer_class, options):
     results = []
     for make_one in (lambda params: optimizer_class(params, lr=0.3, p=None, **options),
-                     lambda params: torch.optim.SGD(params, lr=0.3, foreach=True, **options)):  # fmt: skip
+                     lambda params: torch.optim.SGD(params, lr=0.3, fused=True, **options)):  # fmt: skip
         params = [parameter(3, 4, dtype=torch.float32), parameter(5, seed=1, dtype=torch.float32)]
         optimizer = make_one(params)
         for step in range(12):

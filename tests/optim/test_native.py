@@ -70,13 +70,58 @@ def test_both_paths_take_the_same_steps(monkeypatch, optimizer_class, shape, p, 
 
 
 def test_what_the_kernel_cannot_move_takes_the_tensor_path():
-    plain = torch.zeros(4, 3)
-    assert native.usable(plain, eta=0.1)
-    assert not native.usable(plain.double(), eta=0.1)
-    assert not native.usable(plain.t(), eta=0.1)
-    assert not native.usable(plain.bfloat16(), eta=0.1)
-    assert not native.usable(plain, eta=torch.tensor(0.1))
-    assert not native.usable(plain, torch.zeros(2, 4, 3, 3).to(memory_format=torch.channels_last), eta=0.1)
+    plain, images = torch.zeros(4, 3), torch.zeros(2, 4, 3, 3)
+    last = images.to(memory_format=torch.channels_last)
+    assert native.usable(plain, plain) and native.usable(images, images) and native.usable(last, last)
+    assert not native.usable(plain.double())
+    assert not native.usable(plain.t())
+    assert not native.usable(plain.bfloat16())
+    assert not native.usable(images, last)  # the neurons' entries would not meet
+
+
+def test_a_learning_rate_in_a_tensor_takes_the_tensor_path(monkeypatch):
+    monkeypatch.setattr(native, "step", None)
+    weight = torch.nn.Parameter(torch.randn(4, 3))
+    optimizer = lpss.LpSGDm([weight], lr=torch.tensor(0.1), p=1.2)
+    weight.grad = torch.randn(4, 3)
+    optimizer.step()
+
+
+@pytest.mark.parametrize("optimizer_class", [lpss.LpSGD, lpss.LpSGDm])
+def test_memory_order_makes_no_difference(optimizer_class):
+    moved = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        draw = torch.Generator().manual_seed(0)
+        weight = torch.randn(6, 5, 3, 3, generator=draw).to(memory_format=memory_format)
+        weight = torch.nn.Parameter(weight)
+        optimizer = optimizer_class([weight], lr=0.1, p=1.2)
+        for _ in range(4):
+            weight.grad = torch.randn(6, 5, 3, 3, generator=draw).to(memory_format=memory_format)
+            optimizer.step()
+        moved.append(weight.detach())
+    torch.testing.assert_close(*moved, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer_class", [lpss.LpSGD, lpss.LpSGDm])
+def test_threads_share_a_net_without_changing_a_bit(monkeypatch, optimizer_class):
+    """Neurons are never split, so the number of threads makes no difference; here they cut through weights."""
+    monkeypatch.setattr(native, "SHARE", 1)
+    moved, threads = [], torch.get_num_threads()
+    try:
+        for count in (1, 2, 3, 7):
+            torch.set_num_threads(count)
+            draw = torch.Generator().manual_seed(0)
+            weights = [torch.nn.Parameter(torch.randn(shape, generator=draw)) for shape in SHAPES]
+            optimizer = optimizer_class(weights, lr=0.1, p=1.07)
+            for _ in range(3):
+                for weight in weights:
+                    weight.grad = torch.randn(weight.shape, generator=draw)
+                optimizer.step()
+            moved.append(weights)
+    finally:
+        torch.set_num_threads(threads)
+    for others in moved[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(moved[0], others, strict=True))
 
 
 def test_a_step_is_seen_by_autograds_version_check():

@@ -11,6 +11,7 @@ from lpss.data import Batches, Split, eval_batches
 from lpss.optim.schedules import SCHEDULES
 from lpss.train.cost import Cost
 from lpss.train.loop import Diverged, Progress, fit
+from lpss.train.step import TrainStep
 
 
 def build(lr=0.1, schedule="cosine", **options):
@@ -26,8 +27,7 @@ def build(lr=0.1, schedule="cosine", **options):
         options["progress"],
         optimizer,
         lambda: fit(
-            net,
-            method,
+            TrainStep(net, method),
             Batches(split, 10, seed=0),
             kind(kind.Config()),
             lambda: eval_batches(split, 64),

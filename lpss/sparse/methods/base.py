@@ -1,6 +1,7 @@
 """What every sparse training method is: masks, a rule for when to change them, and one `step` for the training loop."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +41,7 @@ class Method:
     """
 
     kept_state: tuple[str, ...] = ()  # optimizer state that a changed mask does not reset
+    moves_at_update = True  # whether a step that changes the masks moves the weights, too
 
     @dataclass
     class Config:
@@ -87,13 +89,19 @@ class Method:
         """Whether this step's weight gradients are needed in full (for the accounting of FLOPs)."""
         return False
 
-    def step(self) -> None:
-        """Call after backward, in place of `optimizer.step()`."""
-        if self.due():
+    def step(self, descend: Callable[[], None] | None = None) -> None:
+        """Call after backward, in place of `optimizer.step()`; `descend` stands in for the method's own."""
+        due = self.due()
+        if due:
             self.update()
+        if not due or self.moves_at_update:
+            (descend or self.descend)()
+        self.steps += 1
+
+    def descend(self) -> None:
+        """Move the weights: the same operations on the same tensors at every step, so that it can be captured."""
         self.masks.apply_to_gradients()
         self.optimizer.step()
-        self.steps += 1
 
     def state_dict(self) -> dict:
         """Tensors and plain numbers: masks, step, random state and whatever a method adds."""

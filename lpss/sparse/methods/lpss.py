@@ -97,8 +97,8 @@ class LpSS(Method):
         """The relative drop threshold at this step (eq 4)."""
         return self.config.zeta_w * self.window.decay(self.config.drop_schedule, self.steps)
 
-    def step(self) -> None:
-        super().step()
+    def descend(self) -> None:
+        super().descend()
         if self.config.grow_init == "stale":
             self.masks.apply_to_weights()
 

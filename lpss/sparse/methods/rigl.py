@@ -15,6 +15,8 @@ class RigL(DropGrow):
     As in the reference's Algorithm 1, a step that updates the topology does not move the weights.
     """
 
+    moves_at_update = False
+
     @dataclass
     class Config(DropGrow.Config):
         name: str = "rigl"
@@ -25,10 +27,3 @@ class RigL(DropGrow):
 
     def grow_score(self, name: str) -> Tensor:
         return self.gradient(name).abs()
-
-    def step(self) -> None:
-        if self.due():
-            self.update()
-            self.steps += 1
-        else:
-            super().step()

@@ -1,0 +1,94 @@
+"""One run shared by several processes that torchrun started: each takes its part of every batch.
+
+Gradients are averaged before the method sees them, and random choices are drawn from the same seed, so every process
+holds the same weights and masks at every step. The first process alone writes files.
+"""
+
+import atexit
+import os
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lpss.errors import UsageError
+
+
+class Processes:
+    """The processes of a run; a single one by default."""
+
+    def __init__(self, rank: int = 0, size: int = 1):
+        self.rank, self.size = rank, size
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes what the run leaves behind."""
+        return self.rank == 0
+
+    def check_batch(self, batch_size: int) -> None:
+        """Raises UsageError for a batch that cannot be shared evenly."""
+        if batch_size % self.size:
+            raise UsageError(
+                f"train.batch_size={batch_size} cannot be shared by {self.size} processes: choose a multiple"
+            )
+
+    def wrap(self, net: nn.Module) -> nn.Module | None:
+        """A model whose backward pass averages gradients over processes; None where there is one process.
+
+        On GPUs BatchNorm must have been made synchronous before (`synchronous_norms`).
+        """
+        if self.size == 1:
+            return None
+        device = next(net.parameters()).device
+        return DistributedDataParallel(net, device_ids=[device] if device.type == "cuda" else None)
+
+    def synchronous_norms(self, net: nn.Module, device: torch.device) -> nn.Module:
+        """BatchNorm over the whole batch, as with one process. torch has it for GPUs; on CPUs each process normalises
+        its own part."""
+        return nn.SyncBatchNorm.convert_sync_batchnorm(net) if self.size > 1 and device.type == "cuda" else net
+
+    @torch.no_grad()
+    def same_buffers(self, net: nn.Module) -> None:
+        """The first process's running statistics for all, to evaluate with."""
+        if self.size > 1:
+            for buffer in net.buffers():
+                dist.broadcast(buffer, 0)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def agreed(self, value: Any) -> Any:
+        """The first process's value."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, 0)
+        return box[0]
+
+    @contextmanager
+    def first_goes_ahead(self):
+        """For what one process should fetch or make, and the others then find."""
+        if self.size > 1 and not self.first:
+            dist.barrier()
+        yield
+        if self.size > 1 and self.first:
+            dist.barrier()
+
+
+ALONE = Processes()
+
+
+def join_processes() -> Processes:
+    """The processes that torchrun started with this one, or this one alone."""
+    if not dist.is_available() or not dist.is_torchelastic_launched() or int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return ALONE
+    if not dist.is_initialized():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        atexit.register(dist.destroy_process_group)
+    return Processes(dist.get_rank(), dist.get_world_size())
