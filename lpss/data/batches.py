@@ -75,9 +75,13 @@ class Batches:
         rows = self.split.take(order) if self.whole else self.split
         index, shares = self.share
         size = self.batch_size // shares
-        for i in range(start, len(self)):
-            first = i * self.batch_size + index * size
-            part = slice(first, first + size)
+        parts = range(start * shares + index, len(self) * shares, shares)
+        if self.whole and rows.x.dtype != torch.uint8:  # tables: a batch is a view, and the views are made at once
+            xs, ys = rows.x.split(size), rows.y.split(size)
+            yield from ((xs[i], ys[i]) for i in parts)
+            return
+        for i in parts:
+            part = slice(i * size, (i + 1) * size)
             batch = Split(rows.x[part], rows.y[part]) if self.whole else rows.take(order[part])
             yield self._prepare(batch.x, chance[:, part]), batch.y
 

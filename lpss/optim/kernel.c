@@ -49,30 +49,31 @@ INLINE float signed_power(float x, float a, int whole)
     return whole & 1 ? result : result * fabsf(x);
 }
 
-/* The largest magnitude's bits: order as for numbers, and NaN or inf are the largest of all. */
-INLINE uint32_t largest(const float *x, long d)
+/* The largest magnitude's bits so far: order as for numbers, and NaN or inf are the largest of all. */
+INLINE uint32_t larger(uint32_t most, float x)
 {
-    uint32_t most = 0;
-    for (long i = 0; i < d; i++) {
-        uint32_t bits = magnitude(x[i]);
-        most = bits > most ? bits : most;
-    }
-    return most;
+    uint32_t bits = magnitude(x);
+    return bits > most ? bits : most;
 }
 
-/* x /= scale, power = x^[q-1]; returns ||x||_q^q. The compiler multiplies by 1 / scale, which must not leave float32: the
- * momentum of a unit that has died decays into the denormal numbers. */
-INLINE float scaled_power(float *x, float *power, long d, float scale, float q, int whole)
+/* 1 / most, which must not leave float32: the momentum of a unit that has died decays into the denormal numbers. Such
+ * rows, and those about to overflow, are multiplied by a power of two first. */
+INLINE float inverse(uint32_t most, float *x, long d)
 {
-    float total = 0.0f, step = scale < 1e-30f ? 0x1p64f : scale > 1e30f ? 0x1p-64f : 1.0f;
-    if (step != 1.0f) {
+    float scale = number(most), step = scale < 1e-30f ? 0x1p64f : scale > 1e30f ? 0x1p-64f : 1.0f;
+    if (step != 1.0f)
         for (long i = 0; i < d; i++) x[i] *= step;
-        scale *= step;
-    }
+    return 1.0f / (scale * step);
+}
+
+/* ||unit x||_q^q. Powers that are no products are kept in power, since they cost more than memory. */
+INLINE float total_power(const float *x, float *power, long d, float unit, float a, int whole)
+{
+    float total = 0.0f;
     for (long i = 0; i < d; i++) {
-        x[i] /= scale;
-        power[i] = signed_power(x[i], q - 1.0f, whole);
-        total += x[i] * power[i];
+        float y = unit * x[i], z = signed_power(y, a, whole);
+        if (!whole) power[i] = z;
+        total += y * z;
     }
     return total;
 }
@@ -82,25 +83,40 @@ INLINE long momentum_rows(Step s, long rows, long d, float *w, float *v, float *
 {
     long skipped = 0;
     for (long row = 0; row < rows; row++, w += d, v += d, mu += d, g += d) {
-        for (long i = 0; i < d; i++) power[i] = s.gamma * mu[i] + g[i];
-        for (long i = 0; i < d; i++) x[i] = s.nesterov ? g[i] + s.gamma * power[i] : power[i];
-        uint32_t most = largest(x, d);
+        uint32_t most = 0;
+        if (s.nesterov) {
+            for (long i = 0; i < d; i++) {
+                power[i] = s.gamma * mu[i] + g[i];
+                x[i] = g[i] + s.gamma * power[i];
+                most = larger(most, x[i]);
+            }
+        } else {
+            for (long i = 0; i < d; i++) {
+                x[i] = s.gamma * mu[i] + g[i];
+                most = larger(most, x[i]);
+            }
+        }
         if (most >= INFINITE) {
             skipped++;
             continue;
         }
-        memcpy(mu, power, d * sizeof(float));
+        memcpy(mu, s.nesterov ? power : x, d * sizeof(float));
         if (!most) continue;
-        float total = scaled_power(x, power, d, number(most), s.q, whole);
-        float pull = s.eta * powf(total, -1.0f / s.q);
-        for (long i = 0; i < d; i++) x[i] = (1.0f - s.eta) * v[i] - pull * x[i];
-        most = largest(x, d);
-        if (!most) continue;
-        total = scaled_power(x, power, d, number(most), s.q, whole);
-        float unit = powf(total, -1.0f / s.q), dual = powf(total, 1.0f / s.q - 1.0f);
+        float unit = inverse(most, x, d), total = total_power(x, power, d, unit, s.q - 1.0f, whole);
+        float keep = 1.0f - s.eta, pull = s.eta * unit * powf(total, -1.0f / s.q);
+        most = 0;
         for (long i = 0; i < d; i++) {
-            v[i] = unit * x[i];
-            w[i] = dual * power[i];
+            x[i] = keep * v[i] - pull * x[i];
+            most = larger(most, x[i]);
+        }
+        if (!most) continue;
+        unit = inverse(most, x, d);
+        total = total_power(x, power, d, unit, s.q - 1.0f, whole);
+        float length = powf(total, -1.0f / s.q), dual = powf(total, 1.0f / s.q - 1.0f);
+        for (long i = 0; i < d; i++) {
+            float y = unit * x[i];
+            v[i] = length * y;
+            w[i] = dual * (whole ? signed_power(y, s.q - 1.0f, whole) : power[i]);
         }
     }
     return skipped;
@@ -110,21 +126,28 @@ INLINE long plain_rows(Step s, long rows, long d, float *w, const float *g, floa
 {
     long skipped = 0;
     for (long row = 0; row < rows; row++, w += d, g += d) {
-        uint32_t most = largest(g, d);
+        uint32_t most = 0;
+        for (long i = 0; i < d; i++) {
+            x[i] = g[i];
+            most = larger(most, x[i]);
+        }
         if (most >= INFINITE) {
             skipped++;
             continue;
         }
         if (!most) continue;
-        memcpy(x, g, d * sizeof(float));
-        float total = scaled_power(x, power, d, number(most), s.q, whole);
-        float pull = s.eta * powf(total, 1.0f / s.q - 1.0f);
-        for (long i = 0; i < d; i++) x[i] = (1.0f - s.eta) * w[i] - pull * power[i];
-        most = largest(x, d);
+        float unit = inverse(most, x, d), total = total_power(x, power, d, unit, s.q - 1.0f, whole);
+        float keep = 1.0f - s.eta, pull = s.eta * powf(total, 1.0f / s.q - 1.0f);
+        most = 0;
+        for (long i = 0; i < d; i++) {
+            x[i] = keep * w[i] - pull * (whole ? signed_power(unit * x[i], s.q - 1.0f, whole) : power[i]);
+            most = larger(most, x[i]);
+        }
         if (!most) continue;
-        total = scaled_power(x, power, d, number(most), s.p, 0);
-        float unit = powf(total, -1.0f / s.p);
-        for (long i = 0; i < d; i++) w[i] = unit * x[i];
+        unit = inverse(most, x, d);
+        total = total_power(x, power, d, unit, s.p - 1.0f, 0);
+        float length = unit * powf(total, -1.0f / s.p);
+        for (long i = 0; i < d; i++) w[i] = length * x[i];
     }
     return skipped;
 }
@@ -146,8 +169,14 @@ INLINE long share_of(const Piece *pieces, long count, long first, long last, Ste
         long d = piece->d, from = first > 0 ? (first + d - 1) / d : 0, to = last > 0 ? (last + d - 1) / d : 0;
         to = to < piece->rows ? to : piece->rows;
         if (from < to) {
-            if (!s.whole) skipped += rows_of(piece, s, from, to, work, 0);
-            else skipped += rows_of(piece, s, from, to, work, s.whole);
+            switch (s.whole) { /* the usual p of 1.5, 1.333, 1.25, 1.2 get code of their own */
+            case 0: skipped += rows_of(piece, s, from, to, work, 0); break;
+            case 2: skipped += rows_of(piece, s, from, to, work, 2); break;
+            case 3: skipped += rows_of(piece, s, from, to, work, 3); break;
+            case 4: skipped += rows_of(piece, s, from, to, work, 4); break;
+            case 5: skipped += rows_of(piece, s, from, to, work, 5); break;
+            default: skipped += rows_of(piece, s, from, to, work, s.whole);
+            }
         }
         first -= piece->rows * d;
         last -= piece->rows * d;

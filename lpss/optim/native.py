@@ -32,7 +32,7 @@ ATTEMPTS = (
     ([], ["-lm"]),
 )
 WHOLE = range(1, 17)  # exponents q - 1 that the kernel turns into products
-SHARE = 2**16  # weights a thread at least: below, waking it costs more than it does
+SHARE = 2**14  # weights a thread at least: below, waking it costs more than it does
 
 _long, _pointer = ctypes.c_long, ctypes.c_void_p
 

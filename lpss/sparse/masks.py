@@ -33,6 +33,7 @@ class Masks(Mapping):
         if not self.layers:
             raise UsageError(f"mask.exclude={exclude} leaves no trainable layer to mask")
         self._masks = {name: torch.ones_like(layer.weight) for name, layer in self.layers.items()}
+        self._pairs = [(layer.weight, self._masks[name]) for name, layer in self.layers.items()]
         self._parameters = sum(param.numel() for param in net.parameters())
 
     def __getitem__(self, name: str) -> Tensor:
@@ -67,13 +68,9 @@ class Masks(Mapping):
     @torch.no_grad()
     def apply_to_gradients(self) -> None:
         """Zero every maskable weight's gradient off its mask."""
-        pairs = [
-            (layer.weight.grad, self._masks[name])
-            for name, layer in self.layers.items()
-            if layer.weight.grad is not None
-        ]
+        pairs = [(grad, mask) for weight, mask in self._pairs if (grad := weight.grad) is not None]
         if pairs:
-            torch._foreach_mul_([grad for grad, _ in pairs], [mask for _, mask in pairs])
+            torch._foreach_mul_(*map(list, zip(*pairs, strict=True)))
 
     def active(self) -> dict[str, int]:
         """Layer name -> number of active weights (reads the device)."""

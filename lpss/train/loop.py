@@ -65,7 +65,7 @@ def fit(
             if progress.step >= total_steps:
                 break
             start = shown = time.perf_counter()
-            step.totals.zero_()
+            step.reset_totals()
             samples = steps = 0
             for x, y in batches.epoch(epoch):
                 due, dense_backward = method.due(), method.dense_backward
@@ -79,7 +79,7 @@ def fit(
                 watch.update()
                 if bar and time.perf_counter() - shown > 0.5:
                     shown = time.perf_counter()
-                    loss, correct = step.totals.tolist()
+                    loss, correct = step.totals().tolist()
                     watch.set_postfix(
                         epoch=epoch + 1,
                         loss=f"{loss / steps:.3f}",
@@ -89,7 +89,7 @@ def fit(
                     )
                 if progress.step >= total_steps:
                     break
-            loss, correct = (processes.sum(step.totals.clone()) / processes.size).tolist()
+            loss, correct = (processes.sum(step.totals().clone()) / processes.size).tolist()
             seconds = time.perf_counter() - start
             processes.same_buffers(net)
             eval_loss, eval_accuracy = evaluate(net, eval_batches(), processes)

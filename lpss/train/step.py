@@ -7,7 +7,7 @@ and nothing is read by the host.
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 import torch
@@ -18,6 +18,7 @@ from lpss.sparse.methods import Method
 from lpss.train.modes import EAGER, Modes
 
 log = logging.getLogger("lpss")
+AT_ONCE = 64  # batches whose losses and hits are added up together
 WARM_UP = 3  # steps before a capture: libraries choose and load their kernels in them
 
 
@@ -54,14 +55,14 @@ class CudaGraphs:
 class TrainStep:
     """Call it with a batch and the schedule's factor on every group's learning rate (`base_lr`).
 
-    `totals` is a (2,) float64 tensor: the sum of the losses and of the correct predictions since it was last zeroed.
     `model` is what is called on a batch, where that is not the net itself (a wrapper that shares its parameters).
     """
 
     def __init__(self, net: nn.Module, method: Method, modes: Modes = EAGER, *, model: nn.Module | None = None):
         self.net, self.method, self.modes = net, method, modes
         self.device = next(net.parameters()).device
-        self.totals = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self.sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self.recent: list[tuple[Tensor, Tensor, Tensor]] = []
         self.plain = model or net
         self.model = torch.compile(self.plain) if modes.compile else self.plain
         self.compiled = False  # whether a compiled step has been seen to work
@@ -78,7 +79,7 @@ class TrainStep:
             group["lr"] = group["base_lr"] * factor
 
     def gradients(self, x: Tensor, y: Tensor) -> None:
-        """Forward and backward pass: fills the parameters' gradients, adds to `totals`."""
+        """Forward and backward pass: fills the parameters' gradients, adds to the totals."""
         if self.model is self.plain or self.compiled:
             self._gradients(x, y)
             return
@@ -91,16 +92,37 @@ class TrainStep:
             self._gradients(x, y)
 
     def _gradients(self, x: Tensor, y: Tensor) -> None:
-        # No cache of cast weights: it would outlive the captured piece that it was made in.
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.modes.precision == "bfloat16", cache_enabled=False
-        ):
+        with self._autocast():
             logits = self.model(x)
             loss = F.cross_entropy(logits, y)
         self.method.optimizer.zero_grad()
         loss.backward()
-        with torch.no_grad():
-            self.totals.add_(torch.stack((loss, (logits.argmax(1) == y).sum())))
+        self._count(loss.detach(), logits.detach(), y)
+
+    def _autocast(self) -> AbstractContextManager:
+        if self.modes.precision != "bfloat16":
+            return nullcontext()
+        # No cache of cast weights: it would outlive the captured piece that it was made in.
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
+
+    def _count(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
+        # Added up now and then: at every step it would take a small net a twentieth of its time.
+        self.recent.append((loss, logits, y))
+        if len(self.recent) == AT_ONCE:
+            self.totals()
+
+    def totals(self) -> Tensor:
+        """(2,) float64 on the device: sums of the losses and of the correct predictions since `reset_totals`."""
+        if self.recent:
+            losses, logits, labels = zip(*self.recent, strict=True)
+            self.recent.clear()
+            _add(self.sums, torch.stack(losses), torch.cat(logits), torch.cat(labels))
+        return self.sums
+
+    def reset_totals(self) -> None:
+        """Begin to count anew."""
+        self.recent.clear()
+        self.sums.zero_()
 
 
 class CapturedStep(TrainStep):
@@ -116,6 +138,9 @@ class CapturedStep(TrainStep):
         self.replay_gradients: Callable[[], None] | None = None
         for group in method.optimizer.param_groups:
             group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=self.device).clone()
+
+    def _count(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
+        _add(self.sums, loss, logits, y)  # within the captured piece
 
     def set_lr(self, factor: float) -> None:
         if self.recorder is None:
@@ -157,6 +182,10 @@ def make_step(net: nn.Module, method: Method, modes: Modes, *, model: nn.Module 
     if modes.capture:
         return CapturedStep(net, method, modes, CudaGraphs(), model=model)
     return TrainStep(net, method, modes, model=model)
+
+
+def _add(sums: Tensor, losses: Tensor, logits: Tensor, y: Tensor) -> None:
+    sums.add_(torch.stack((losses.sum(dtype=torch.float64), (logits.argmax(1) == y).sum())))
 
 
 def _first_line(error: Exception) -> str:

@@ -34,9 +34,11 @@ def test_top_k_rows(k, expected):
     assert bits(top_k_rows(SCORE, torch.tensor(k), AMONG)) == expected
 
 
-def test_top_k_rows_of_equal_scores_takes_the_first():
-    score = torch.zeros(1, 8)
-    assert bits(top_k_rows(score, torch.tensor([3]), torch.ones_like(score).bool())) == ["11100000"]
+def test_top_k_rows_of_equal_scores_takes_as_many_and_the_same_each_time():
+    score, everywhere = torch.zeros(2, 80), torch.ones(2, 80).bool()
+    chosen = top_k_rows(score, torch.tensor([3, 70]), everywhere)
+    assert chosen.sum(1).tolist() == [3, 70]
+    assert torch.equal(chosen, top_k_rows(score, torch.tensor([3, 70]), everywhere))
 
 
 def test_below_row_mean():

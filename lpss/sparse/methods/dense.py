@@ -15,3 +15,6 @@ class Dense(Method):
 
     def __init__(self, net, optimizer, *, sparsity: float = 0.0, **kwargs):
         super().__init__(net, optimizer, sparsity=0.0, **kwargs)
+
+    def descend(self) -> None:
+        self.optimizer.step()
