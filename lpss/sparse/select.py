@@ -19,7 +19,7 @@ def top_k_rows(score: Tensor, k: Tensor, among: Tensor) -> Tensor:
 
     Which of equal scores are taken is not defined, but the same on every call on one machine.
     """
-    k = torch.minimum(k, among.sum(1))
+    k = torch.minimum(k, row_counts(among))
     most = int(k.max()) if len(k) else 0
     order = score.masked_fill(~among, -torch.inf).topk(most, dim=1).indices  # far cheaper than sorting whole rows
     leading = torch.arange(most, device=score.device) < k.unsqueeze(1)
@@ -27,10 +27,17 @@ def top_k_rows(score: Tensor, k: Tensor, among: Tensor) -> Tensor:
 
 
 def below_row_mean(magnitude: Tensor, active: Tensor, fraction: float) -> Tensor:
-    """True at active entries below `fraction` x the mean magnitude of their row's active entries; all (rows, d)."""
-    count = active.sum(1, keepdim=True).clamp_(min=1)
-    mean = (magnitude * active).sum(1, keepdim=True) / count
+    """True at active entries below `fraction` x the mean magnitude of their row's active entries; all (rows, d).
+
+    `magnitude` must be zero where `active` is False, as weights are.
+    """
+    mean = magnitude.sum(1, keepdim=True) / row_counts(active).clamp(min=1).unsqueeze(1)
     return active & (magnitude < fraction * mean)
+
+
+def row_counts(chosen: Tensor) -> Tensor:
+    """(rows,) int32: how many of each row of a bool tensor (rows, d) are True."""
+    return chosen.sum(1, dtype=torch.int32)  # torch's own choice of int64 takes twice as long
 
 
 def share(fraction: float, counts: Tensor) -> Tensor:

@@ -125,7 +125,7 @@ class Method:
         """A layer's new mask (bool). New connections start at `new_values` (a weight tensor; zero where None), and
         neurons that live on a sphere go back on it."""
         weight, mask, optimizer = self.masks.layers[name].weight, self.masks[name], self.optimizer
-        new = active & ~mask.bool()
+        new = active & ~mask.bool() if new_values is not None else None
         self.masks.update(name, active, optimizer, self.kept_state)
         on_sphere = isinstance(optimizer, SphereOptimizer)
         if new_values is not None:

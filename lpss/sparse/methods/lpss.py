@@ -10,7 +10,7 @@ from lpss.errors import UsageError
 from lpss.optim.lpsgd import SphereOptimizer
 from lpss.options import check_range
 from lpss.sparse.methods.base import METHODS, Method, Window
-from lpss.sparse.select import below_row_mean, share, top_k, top_k_rows
+from lpss.sparse.select import below_row_mean, row_counts, share, top_k, top_k_rows
 
 _CHOICES = {
     "drop_schedule": ("cosine", "constant"),
@@ -122,7 +122,7 @@ class LpSS(Method):
         if self.born:
             dropped &= sphere.rows(self.steps - self.born[name]) >= self.config.grace_steps
         kept = active & ~dropped
-        grown = self._grow(sphere.rows(self.gradient(name)), kept, dropped.sum(1))
+        grown = self._grow(sphere.rows(self.gradient(name)), kept, row_counts(dropped))
         if self.config.revive:
             grown |= ~active.any(1, keepdim=True)
         new = (grown & ~active).view_as(weight)
@@ -133,7 +133,7 @@ class LpSS(Method):
     def _new_values(self, name: str, magnitude: Tensor, active: Tensor) -> Tensor | None:
         if self.config.grow_init != "threshold":
             return None
-        mean = (magnitude * active).sum(1, keepdim=True) / active.sum(1, keepdim=True).clamp(min=1)
+        mean = magnitude.sum(1, keepdim=True) / row_counts(active).clamp(min=1).unsqueeze(1)
         gradient = self.gradient(name)
         return -gradient.sign() * (self.zeta_w * mean).expand_as(magnitude).reshape(gradient.shape)
 
