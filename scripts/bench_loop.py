@@ -121,7 +121,7 @@ class Rows(Dataset):
 class DataLoaderLoop:
     """The structure of the authors' demo, see above."""
 
-    def __init__(self, session: Session):
+    def __init__(self, session: Session, workers: int):
         config = session.config
         self.net, self.device = session.net, session.device
         self.optimizer = Textbook(lpss.param_groups(self.net, 1.2), 0.02)
@@ -129,7 +129,7 @@ class DataLoaderLoop:
         self.method = lpss.LpSS(self.net, self.optimizer, sparsity=0.9, total_steps=session.total_steps, **window)
         options = make_options(DATASETS.find(config.dataset["name"]).Config, config.dataset, "dataset")
         rows = Rows(load(options, config.data.root), AugmentConfig.of(config.dataset["augment"]))
-        self.loader = DataLoader(rows, config.train.batch_size, shuffle=True, drop_last=True)
+        self.loader = DataLoader(rows, config.train.batch_size, shuffle=True, drop_last=True, num_workers=workers)
         self.batches = chain.from_iterable(repeat(self.loader))
 
     def turn(self) -> float:
@@ -162,7 +162,7 @@ class DataLoaderLoop:
             weight.grad.mul_(mask)
 
 
-def measure(overrides: list[str], turns: int, loader: bool) -> dict[str, float]:
+def measure(overrides: list[str], turns: int, workers: int | None) -> dict[str, float]:
     """Contestant -> median seconds a step."""
 
     def session(*more: str) -> Session:
@@ -177,8 +177,8 @@ def measure(overrides: list[str], turns: int, loader: bool) -> dict[str, float]:
         "bare lpss": Bare(session(*sparse)),
         "lpss": OurLoop(session(*sparse)),
     }
-    if loader:
-        contestants["dataloader"] = DataLoaderLoop(session(*sparse))
+    if workers is not None:
+        contestants["dataloader"] = DataLoaderLoop(session(*sparse), workers)
     times = {name: [] for name in contestants}
     for turn in range(turns + 1):
         for name, contestant in contestants.items():
@@ -214,6 +214,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=0, help="processes of the DataLoader")
     parser.add_argument("--without-dataloader", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="further settings of lpss-train")
@@ -238,7 +239,7 @@ def main() -> None:
     for dataset in args.datasets:
         overrides = [f"dataset={dataset}", f"device={args.device}", *args.overrides]
         batch = composed(overrides).train.batch_size
-        one = row(dataset, batch, measure(overrides, args.turns, not args.without_dataloader))
+        one = row(dataset, batch, measure(overrides, args.turns, None if args.without_dataloader else args.workers))
         rows.append(one)
         print(
             f"{dataset:14}{one['batch']:>6}{one['bare_ms']:>11.2f}{one['dense_ms']:>11.2f}{one['overhead_dense']:>11.1%}"
@@ -248,7 +249,7 @@ def main() -> None:
             flush=True,
         )
     if args.json:
-        write_json(args.json, device, {"threads": args.threads, "rows": rows})
+        write_json(args.json, device, {"threads": args.threads, "workers": args.workers, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -4,21 +4,22 @@
     python scripts/bench_optimizer.py [--nets wrn-22-2 letter] [--p 1.2 1.25 1.07] [--threads 2] [--device cpu]
                                       [--rounds 30] [--json outputs/bench/optimizer.json]
 
-All contestants step in turn, round by round, in one process, so that other load on the machine hits them alike; the
-table shows medians and their ratios to SGD (foreach) and to the textbook step.
+All contestants step in turn, round by round, in one process, so that other load on the machine hits them alike. In
+each turn the first step is `cold` (the others have driven its arrays out of the processor's caches) and the following
+ones are `warm`; training lies between the two, nearer to warm for small nets. Medians over rounds.
 """
 
 import argparse
-import json
 import statistics
 import time
 from pathlib import Path
 
 import torch
+from benchmark import write_json
 
 import lpss
 from lpss.models import build_model
-from lpss.train.environment import choose_device, device_name, git_commit, versions
+from lpss.train.environment import choose_device, device_name
 
 NETS = {
     "wrn-22-2": ({"name": "wrn", "depth": 22, "width": 2}, (3, 32, 32), 10),
@@ -26,6 +27,8 @@ NETS = {
     "letter": ({"name": "mlp", "hidden": [1024, 512, 256, 128, 64]}, (16,), 26),
     "dna": ({"name": "mlp", "hidden": [1024, 512, 256, 128]}, (240,), 3),
 }
+
+IN_A_ROW = 8  # warm steps a turn
 
 
 class Textbook(torch.optim.Optimizer):
@@ -73,37 +76,52 @@ def contestants(p: float, device: torch.device) -> dict:
 
 
 def measure(net_name: str, p: float, device: torch.device, rounds: int) -> list[dict]:
-    """One row a contestant: median milliseconds a step and ratios."""
+    """One row a contestant: median milliseconds a step and ratios to SGD (foreach) and to the textbook step."""
     model, shape, classes = NETS[net_name]
-    steps = {}
+    steps, state = {}, {}
     for name, make in contestants(p, device).items():
         torch.manual_seed(0)
         net = build_model(model, {}, shape, classes).to(device)
         optimizer = make(net)
         for param in net.parameters():
             param.grad = torch.randn_like(param)
+        optimizer.step()
+        state[name] = sum(x.numel() * x.element_size() for x in tensors_of(optimizer)) / sum(
+            param.numel() for param in net.parameters()
+        )
         steps[name] = optimizer.step
-    times = {name: [] for name in steps}
-    for turn in range(rounds + 3):
+    warm, cold = {name: [] for name in steps}, {name: [] for name in steps}
+    for _ in range(rounds):
         for name, step in steps.items():
-            _wait(device)
-            start = time.perf_counter()
-            step()
-            _wait(device)
-            if turn >= 3:  # the first make state and warm caches
-                times[name].append(1e3 * (time.perf_counter() - start))
-    median = {name: statistics.median(values) for name, values in times.items()}
-    return [
-        {
-            "net": net_name,
-            "p": p,
-            "optimizer": name,
-            "ms": round(value, 3),
-            "times_sgd": round(value / median["sgd foreach"], 2),
-            "faster_than_textbook": round(median["textbook lpsgd_m"] / value, 2),
-        }
-        for name, value in median.items()
-    ]
+            cold[name].append(milliseconds(step, 1, device))
+            warm[name].append(milliseconds(step, IN_A_ROW, device))
+    rows = []
+    for name in steps:
+        row = {"net": net_name, "p": p, "optimizer": name, "state_bytes_per_parameter": round(state[name], 2)}
+        for key, times in (("warm", warm), ("cold", cold)):
+            median = {other: statistics.median(values) for other, values in times.items()}
+            row |= {
+                f"{key}_ms": round(median[name], 3),
+                f"{key}_times_sgd": round(median[name] / median["sgd foreach"], 2),
+                f"{key}_faster_than_textbook": round(median["textbook lpsgd_m"] / median[name], 2),
+            }
+        rows.append(row)
+    return rows
+
+
+def milliseconds(step, count: int, device: torch.device) -> float:
+    """Of one of so many steps in a row."""
+    _wait(device)
+    start = time.perf_counter()
+    for _ in range(count):
+        step()
+    _wait(device)
+    return 1e3 * (time.perf_counter() - start) / count
+
+
+def tensors_of(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """The state that an optimizer keeps from step to step."""
+    return [x for state in optimizer.state.values() for x in state.values() if torch.is_tensor(x)]
 
 
 def _wait(device: torch.device) -> None:
@@ -124,20 +142,21 @@ def main() -> None:
     device = choose_device(args.device)
     rows = []
     print(f"{device_name(device)}, {args.threads} threads, torch {torch.__version__}\n")
-    print(f"{'net':10}{'p':>6}  {'optimizer':18}{'ms':>9}{'x SGD':>8}{'textbook / it':>15}")
+    heads = ("warm ms", "x SGD", "textbook/it", "cold ms", "x SGD", "textbook/it", "state B/par.")
+    print(f"{'net':10}{'p':>6}  {'optimizer':18}" + "".join(f"{head:>13}" for head in heads))
     for net in args.nets:
         for p in args.p:
             for row in measure(net, p, device, args.rounds):
                 rows.append(row)
                 print(
-                    f"{row['net']:10}{row['p']:>6g}  {row['optimizer']:18}{row['ms']:>9.2f}{row['times_sgd']:>8.1f}"
-                    f"{row['faster_than_textbook']:>15.1f}",
+                    f"{row['net']:10}{row['p']:>6g}  {row['optimizer']:18}"
+                    f"{row['warm_ms']:>13.2f}{row['warm_times_sgd']:>13.1f}{row['warm_faster_than_textbook']:>13.1f}"
+                    f"{row['cold_ms']:>13.2f}{row['cold_times_sgd']:>13.1f}{row['cold_faster_than_textbook']:>13.1f}"
+                    f"{row['state_bytes_per_parameter']:>13.1f}",
                     flush=True,
                 )
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        about = {"device": device_name(device), "threads": args.threads, "versions": versions(), "commit": git_commit()}
-        args.json.write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n")
+        write_json(args.json, device, {"threads": args.threads, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -65,7 +65,8 @@ def test_a_group_without_a_name_is_refused():
 
 def test_the_hash_depends_on_what_decides_the_result_alone(composed):
     base = complete(composed()).hash()
-    assert complete(composed("device=cpu", "data.root=/elsewhere", "train.checkpoint_every=3", "threads=1")).hash() == base
+    elsewhere = ("device=cpu", "data.root=/elsewhere", "train.checkpoint_every=3", "threads=1")
+    assert complete(composed(*elsewhere)).hash() == base
     modes = ("train.compile=true", "train.capture=false", "train.channels_last=false")
     assert complete(composed(*modes)).hash() == base
     assert complete(composed("model=mlp")).hash() == base  # what model=auto stands for

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 import hydra
@@ -27,16 +28,23 @@ def config_path() -> str:
 
 def job(config: DictConfig) -> float | None:
     """One run; returns its last accuracy, which sweepers such as Optuna maximise."""
-    from lpss.train.run import run  # torch is imported only once a config has been composed
-
     logging.captureWarnings(True)
     try:
-        result = run(plain_config(config), bar=sys.stderr.isatty())
+        settings = plain_config(config)
+        from lpss.train.run import run  # torch is imported only once a config has been composed and checked
+
+        result = run(settings, bar=sys.stderr.isatty())
     except LpssError as error:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             _exit(error)
         log.error("%s: %s", " ".join(HydraConfig.get().overrides.task), error)
         raise  # the sweep goes on; Hydra raises it again at the end
+    except Exception as error:
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            raise
+        log.exception("%s: failed", " ".join(HydraConfig.get().overrides.task))
+        # Neither a traceback nor every exception can be sent from a launcher's process.
+        raise LpssError(f"{type(error).__name__}: {error}") from None
     return result["accuracy_last"]
 
 
@@ -52,6 +60,8 @@ def main() -> None:
         _exit(error)
     except OSError as error:  # Hydra makes the output folder before any of our code runs
         _exit(LpssError(f"output: {error.filename} cannot be used: {error.strerror}"))
+    except BrokenExecutor:  # joblib's
+        _exit(LpssError("a process of the sweep was killed (for its memory?); the same command goes on"))
     except KeyboardInterrupt:
         print("lpss-train: interrupted; the same command continues from the last checkpoint", file=sys.stderr)
         sys.exit(130)

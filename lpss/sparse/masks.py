@@ -47,8 +47,8 @@ class Masks(Mapping):
 
     @torch.no_grad()
     def update(self, name: str, active: Tensor, optimizer=None, keep: Iterable[str] = ()) -> None:
-        """Make `active` (bool) the layer's mask: zero the weight off it, and the optimizer's state of connections that are
-        new or gone. `keep` names state tensors to leave as they are.
+        """Make `active` (bool) the layer's mask: zero the weight off it, and the optimizer's state of connections that
+        are new or gone. `keep` names state tensors to leave as they are.
         """
         mask, weight = self._masks[name], self.layers[name].weight
         new = active.to(mask.dtype)
@@ -75,7 +75,9 @@ class Masks(Mapping):
     def active(self) -> dict[str, int]:
         """Layer name -> number of active weights (reads the device)."""
         # Row by row first: exact in float32, and faster than float64 all through.
-        counts = torch.stack([mask.flatten(1).sum(1).sum(dtype=torch.float64) for mask in self._masks.values()]).tolist()
+        counts = torch.stack(
+            [mask.flatten(1).sum(1).sum(dtype=torch.float64) for mask in self._masks.values()]
+        ).tolist()
         return {name: int(count) for name, count in zip(self._masks, counts, strict=True)}
 
     @property
