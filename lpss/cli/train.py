@@ -1,4 +1,4 @@
-"""lpss-train: compose a config, run it (or, with -m, every combination of a sweep)."""
+"""lpss-train: compose a config, run it (or, with -m, every combination of a sweep; with --from, a run's own again)."""
 
 import logging
 import os
@@ -14,6 +14,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from lpss.cli import guarded
+from lpss.cli.repeat import repeat
 from lpss.config import RunConfig, plain_config
 from lpss.errors import LpssError, UsageError
 
@@ -50,6 +52,8 @@ def job(config: DictConfig) -> float | None:
 
 def main() -> None:
     """Entry point. Exit codes: 0, 1 for a failure, 2 for a wrong command or config, 130 for Ctrl-C."""
+    if sys.argv[1:2] == ["--from"]:
+        sys.exit(guarded("lpss-train", lambda: repeat(sys.argv[2:])))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here, where they become one line
     ConfigStore.instance().store(name="schema", node=RunConfig)
     try:

@@ -13,7 +13,8 @@ CELL = ["experiment", "dataset", "model", "method", "sparsity", "evaluated_on"]
 # What two methods must share before one can be called better.
 CONTEST = ["dataset", "model", "sparsity", "evaluated_on"]
 # Settings that do not make another experiment: which seed, where it ran, where files lie, how it was saved.
-INCIDENTAL = {"seed", "device", "output", "data", "train.checkpoint_every"}
+INCIDENTAL = {"seed", "device", "threads", "output", "data", "train.checkpoint_every"}
+INCIDENTAL |= {"train.channels_last", "train.compile", "train.capture"}
 MISSED = 0.01  # a reached sparsity further than this from the requested one is noted
 
 

@@ -22,10 +22,15 @@ class Diverged(Exception):
 
 @dataclass
 class Progress:
-    """How far a run is; with the state dicts of net, optimizer, method and cost all it takes to resume."""
+    """How far a run is; with the state dicts of net, optimizer, method, cost and step all it takes to resume.
+
+    epoch: epochs that are complete; step: steps in all; epoch_step, epoch_seconds: of the epoch that is not complete.
+    """
 
     epoch: int = 0
     step: int = 0
+    epoch_step: int = 0
+    epoch_seconds: float = 0.0
     rows: list[dict] = field(default_factory=list)
 
     def best(self) -> dict:
@@ -46,6 +51,7 @@ def fit(
     processes: Processes = ALONE,
     bar: bool = False,
     label: str = "",
+    after_step: Callable[[Progress], None] = lambda progress: None,
     after_epoch: Callable[[Progress], None] = lambda progress: None,
 ) -> None:
     """Train until `epochs` or `total_steps` are reached, from where `progress` stands.
@@ -54,6 +60,7 @@ def fit(
         batches: `lpss.data.Batches`; `schedule`: training progress in [0, 1] -> factor on every group's learning rate.
         eval_batches: yields (x, y) to evaluate on after every epoch.
         processes: those that share the run; each gives its own part of every batch.
+        after_step: called at every step, when a run may be saved and left.
         after_epoch: called when `progress` holds a new row (to save it).
 
     Raises Diverged at the end of an epoch whose mean loss is not finite; `progress.rows` then ends with that epoch.
@@ -64,36 +71,38 @@ def fit(
         for epoch in range(progress.epoch, epochs):
             if progress.step >= total_steps:
                 break
-            start = shown = time.perf_counter()
-            step.reset_totals()
-            samples = steps = 0
-            for x, y in batches.epoch(epoch):
+            begun = shown = time.perf_counter() - progress.epoch_seconds
+            if not progress.epoch_step:
+                step.reset_totals()
+            for x, y in batches.epoch(epoch, start=progress.epoch_step):
                 due, dense_backward = method.due(), method.dense_backward
                 step(x, y, schedule(progress.step / total_steps))
                 cost.step(dense_backward)
                 if due:
                     cost.refresh()
                 progress.step += 1
-                steps += 1
-                samples += len(y)
+                progress.epoch_step += 1
+                progress.epoch_seconds = time.perf_counter() - begun
+                samples = progress.epoch_step * len(y)
                 watch.update()
+                after_step(progress)
                 if bar and time.perf_counter() - shown > 0.5:
                     shown = time.perf_counter()
                     loss, correct = step.totals().tolist()
                     watch.set_postfix(
                         epoch=epoch + 1,
-                        loss=f"{loss / steps:.3f}",
+                        loss=f"{loss / progress.epoch_step:.3f}",
                         acc=f"{correct / samples:.3f}",
                         sparsity=f"{method.masks.sparsity_weights():.3f}",
-                        samples_s=f"{samples / (shown - start):.0f}",
+                        samples_s=f"{samples / progress.epoch_seconds:.0f}",
                     )
                 if progress.step >= total_steps:
                     break
             loss, correct = (processes.sum(step.totals().clone()) / processes.size).tolist()
-            seconds = time.perf_counter() - start
+            seconds, steps = time.perf_counter() - begun, progress.epoch_step
             processes.same_buffers(net)
             eval_loss, eval_accuracy = evaluate(net, eval_batches(), processes)
-            progress.epoch = epoch + 1
+            progress.epoch, progress.epoch_step, progress.epoch_seconds = epoch + 1, 0, 0.0
             progress.rows.append(
                 {
                     "epoch": epoch + 1,

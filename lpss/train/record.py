@@ -3,10 +3,13 @@
 import json
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -14,7 +17,7 @@ from torch import nn
 
 from lpss import sphere
 from lpss.config import RunConfig
-from lpss.errors import DataError
+from lpss.errors import DataError, LpssError
 from lpss.sparse.methods import Method
 from lpss.train.files import write_atomically, write_text
 
@@ -46,6 +49,32 @@ class RunFolder:
             return json.loads((self.path / "run.json").read_text(encoding="utf-8"))
         except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
             return None
+
+    @contextmanager
+    def lock(self) -> Iterator[bool]:
+        """Whether the run is this process's to train; of several that ask, one is told so.
+
+        The system frees the lock when the process ends, however it ends. Raises LpssError where the folder cannot be
+        used.
+        """
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        except OSError as error:
+            raise LpssError(f"output: {self.path} cannot be used: {error.strerror or error}") from None
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def remove_leftovers(self) -> None:
+        """Delete what a process that was killed had not finished writing; call it under the lock."""
+        for path in self.path.glob(".?*.?*"):
+            path.unlink(missing_ok=True)
 
     def write_config(self, config: RunConfig) -> None:
         write_text(self.path / "config.yaml", OmegaConf.to_yaml(config.to_dict()))

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -31,6 +32,7 @@ from lpss.train.environment import (
     reset_peak_memory,
     versions,
 )
+from lpss.train.interrupt import Interrupts
 from lpss.train.loop import Diverged, Progress, fit
 from lpss.train.modes import Modes
 from lpss.train.record import RunFolder
@@ -60,7 +62,8 @@ def complete(config: RunConfig) -> RunConfig:
 
 
 def run(config: RunConfig, *, bar: bool = False) -> dict:
-    """Train as configured and return run.json's content; a run that has ended before is not trained again.
+    """Train as configured and return run.json's content; a run that has ended before is not trained again, and one that
+    another process is training is left to it (status `running`).
 
     Raises LpssError for what the user can mend. Other exceptions are recorded in run.json with status `failed`
     before they are raised again; such a run is trained anew at the next call.
@@ -75,8 +78,21 @@ def run(config: RunConfig, *, bar: bool = False) -> dict:
     session = Session(config, folder, processes)
     if not processes.first:
         log.setLevel(logging.ERROR)
-        return session.train(False)
-    folder.write_config(config)
+    with folder.lock() if processes.first else nullcontext(True) as mine:
+        # Another process may have ended it while this one was getting ready.
+        earlier = processes.agreed((mine, folder.result()) if processes.first else None)
+        if not earlier[0]:
+            log.info("%s: another process is at it, skipped (%s)", _label(config), folder.path)
+            return session.result("running")
+        if earlier[1] is not None and earlier[1].get("status") in ENDED:
+            return earlier[1]
+        return session.train(False) if not processes.first else _train_and_log(session, bar)
+
+
+def _train_and_log(session: "Session", bar: bool) -> dict:
+    folder = session.folder
+    folder.remove_leftovers()
+    folder.write_config(session.config)
     handler = folder.log_handler()
     log.addHandler(handler)
     try:
@@ -148,27 +164,16 @@ class Session:
         )
         self.cost = Cost(self.net, self.method.masks, next(self.eval_batches((0, 1)))[0][:1])
         self.progress = Progress()
-        self.earlier_seconds = 0.0
+        self.earlier_seconds, self.earlier_nonfinite = 0.0, 0  # of what a checkpoint continues
 
     def train(self, bar: bool) -> dict:
         """Train to the end, from the checkpoint where there is one; returns run.json's content."""
+        self.step = make_step(self.net, self.method, self.modes, model=self.processes.wrap(self.net))
         self._resume()
         status = "finished"
         try:
-            fit(
-                make_step(self.net, self.method, self.modes, model=self.processes.wrap(self.net)),
-                self.batches,
-                self.schedule,
-                self.eval_batches,
-                self.cost,
-                epochs=self.config.train.epochs,
-                total_steps=self.total_steps,
-                progress=self.progress,
-                processes=self.processes,
-                bar=bar,
-                label=_label(self.config),
-                after_epoch=self._save if self.processes.first else lambda progress: None,
-            )
+            with Interrupts() as self.interrupts:
+                self._fit(bar)
         except Diverged as error:
             status = "diverged"
             log.warning("%s: %s", _label(self.config), error)
@@ -176,6 +181,23 @@ class Session:
         if self.processes.first:
             self._write(result)
         return result
+
+    def _fit(self, bar: bool) -> None:
+        fit(
+            self.step,
+            self.batches,
+            self.schedule,
+            self.eval_batches,
+            self.cost,
+            epochs=self.config.train.epochs,
+            total_steps=self.total_steps,
+            progress=self.progress,
+            processes=self.processes,
+            bar=bar,
+            label=_label(self.config),
+            after_step=self._after_step,
+            after_epoch=self._after_epoch,
+        )
 
     def _write(self, result: dict) -> None:
         self.folder.write_metrics(self.progress.rows)
@@ -254,28 +276,47 @@ class Session:
 
     def _warnings(self) -> list[str]:
         lines = self.method.collapsed()
-        skipped = getattr(self.optimizer, "nonfinite_neurons", 0)
-        if skipped:
+        if skipped := self._nonfinite():
             lines.append(f"{skipped} neuron updates were skipped because the gradient held NaN or inf")
+        if missed := self.method.skipped_updates:
+            lines.append(f"{missed} topology updates were skipped because gradients held NaN or inf")
         return lines
 
-    def _save(self, progress: Progress) -> None:
+    def _after_step(self, progress: Progress) -> None:
+        if self.interrupts.received is None:
+            return
+        if self.processes.first and self.config.train.checkpoint_every:
+            self._save()
+            log.warning("%s: interrupted and saved after step %d", _label(self.config), progress.step)
+        self.interrupts.leave()
+
+    def _after_epoch(self, progress: Progress) -> None:
+        if not self.processes.first:
+            return
         self.folder.write_metrics(progress.rows)
         every = self.config.train.checkpoint_every
         if every and progress.epoch % every == 0 and progress.step < self.total_steps:
-            checkpoint.save(
-                self.folder.checkpoint,
-                {
-                    "hash": self.config.hash(),
-                    "net": self.net.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "method": self.method.state_dict(),
-                    "cost": self.cost.state_dict(),
-                    "progress": asdict(progress),
-                    "rng": torch.get_rng_state(),
-                    "seconds": self.earlier_seconds + time.time() - self.started,
-                },
-            )
+            self._save()
+
+    def _save(self) -> None:
+        checkpoint.save(
+            self.folder.checkpoint,
+            {
+                "hash": self.config.hash(),
+                "net": self.net.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "method": self.method.state_dict(),
+                "cost": self.cost.state_dict(),
+                "step": self.step.state_dict(),
+                "progress": asdict(self.progress),
+                "rng": torch.get_rng_state(),
+                "nonfinite": self._nonfinite(),
+                "seconds": self.earlier_seconds + time.time() - self.started,
+            },
+        )
+
+    def _nonfinite(self) -> int:
+        return self.earlier_nonfinite + getattr(self.optimizer, "nonfinite_neurons", 0)
 
     def _resume(self) -> None:
         # The first process's, for all: the others may not even see its disk.
@@ -288,10 +329,11 @@ class Session:
         self.optimizer.load_state_dict(state["optimizer"])
         self.method.load_state_dict(state["method"])
         self.cost.load_state_dict(state["cost"])
+        self.step.load_state_dict(state["step"])
         self.progress = Progress(**state["progress"])
-        self.earlier_seconds = state["seconds"]
+        self.earlier_seconds, self.earlier_nonfinite = state["seconds"], state["nonfinite"]
         torch.set_rng_state(state["rng"].cpu())
-        log.info("%s: resumed after epoch %d", _label(self.config), self.progress.epoch)
+        log.info("%s: resumed after step %d", _label(self.config), self.progress.step)
 
 
 def _label(config: RunConfig) -> str:

@@ -62,7 +62,8 @@ class TrainStep:
         self.net, self.method, self.modes = net, method, modes
         self.device = next(net.parameters()).device
         self.sums = torch.zeros(2, dtype=torch.float64, device=self.device)
-        self.recent: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.losses: list[Tensor] = []  # not in the sums yet
+        self.outputs: list[tuple[Tensor, Tensor]] = []
         self.plain = model or net
         self.model = torch.compile(self.plain) if modes.compile else self.plain
         self.compiled = False  # whether a compiled step has been seen to work
@@ -107,22 +108,40 @@ class TrainStep:
 
     def _count(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
         # Added up now and then: at every step it would take a small net a twentieth of its time.
-        self.recent.append((loss, logits, y))
-        if len(self.recent) == AT_ONCE:
-            self.totals()
+        self.losses.append(loss)
+        self.outputs.append((logits, y))
+        if len(self.losses) == AT_ONCE:
+            self.sums = self.totals()
+            self.losses.clear()
+            self.outputs.clear()
 
     def totals(self) -> Tensor:
-        """(2,) float64 on the device: sums of the losses and of the correct predictions since `reset_totals`."""
-        if self.recent:
-            losses, logits, labels = zip(*self.recent, strict=True)
-            self.recent.clear()
-            _add(self.sums, torch.stack(losses), torch.cat(logits), torch.cat(labels))
-        return self.sums
+        """(2,) float64 on the device: sums of the losses and of the correct predictions since `reset_totals`.
+
+        Looking makes no difference: losses are always added up in the same groups.
+        """
+        sums = self.sums.clone()
+        if self.losses:
+            sums[0] += torch.stack(self.losses).sum(dtype=torch.float64)
+        if self.outputs:
+            sums[1] += _correct(*map(torch.cat, zip(*self.outputs, strict=True)))
+        return sums
 
     def reset_totals(self) -> None:
         """Begin to count anew."""
-        self.recent.clear()
+        self.losses.clear()
+        self.outputs.clear()
         self.sums.zero_()
+
+    def state_dict(self) -> dict:
+        """The sums so far."""
+        correct = self.totals()[1].item()
+        return {"sums": self.sums.clone(), "losses": [loss.clone() for loss in self.losses], "correct": correct}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.sums.copy_(state["sums"])
+        self.sums[1] = state["correct"]  # whole numbers: in which groups they were added is no matter
+        self.losses, self.outputs = list(state["losses"]), []
 
 
 class CapturedStep(TrainStep):
@@ -140,7 +159,7 @@ class CapturedStep(TrainStep):
             group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=self.device).clone()
 
     def _count(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
-        _add(self.sums, loss, logits, y)  # within the captured piece
+        self.sums.add_(torch.stack((loss.double(), _correct(logits, y))))  # within the captured piece
 
     def set_lr(self, factor: float) -> None:
         if self.recorder is None:
@@ -184,8 +203,8 @@ def make_step(net: nn.Module, method: Method, modes: Modes, *, model: nn.Module 
     return TrainStep(net, method, modes, model=model)
 
 
-def _add(sums: Tensor, losses: Tensor, logits: Tensor, y: Tensor) -> None:
-    sums.add_(torch.stack((losses.sum(dtype=torch.float64), (logits.argmax(1) == y).sum())))
+def _correct(logits: Tensor, y: Tensor) -> Tensor:
+    return (logits.argmax(1) == y).sum()
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,11 @@
 """Whole runs on small data: results, determinism, skipping, resuming, failing, diverging."""
 
+import copy
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import pandas as pd
 import pytest
@@ -13,6 +18,7 @@ from lpss.models import build_model
 from lpss.options import make_options
 from lpss.sparse.methods import METHODS, RigL
 from lpss.train import run as run_module
+from lpss.train.interrupt import Interrupts
 from lpss.train.record import LAYER_COLUMNS, RunFolder, load_weights
 from lpss.train.run import complete, run
 
@@ -25,6 +31,7 @@ SMALL = (
     "device=cpu",
 )
 TIMES = ("wall_time_s", "started", "finished", "peak_memory_bytes")
+EPOCH_TIMES = ["seconds", "samples_per_second"]
 FIELDS = {
     "status",
     "experiment",
@@ -77,7 +84,7 @@ def test_a_run_leaves_a_complete_folder(composed, method):
     result = run(config)
     folder = complete(config).folder()
     assert {"run.json", "config.yaml", "metrics.csv", "layers.csv", "weights.safetensors", "run.log"} == {
-        path.name for path in folder.iterdir()
+        path.name for path in folder.iterdir() if path.name != ".lock"
     }
     assert result.keys() >= FIELDS and result["status"] == "finished"
     assert without_times(json.loads((folder / "run.json").read_text())) == without_times(json.loads(json.dumps(result)))
@@ -139,9 +146,9 @@ def test_a_run_killed_between_epochs_continues_bitwise(composed, tmp_path, monke
 
         save = run_module.Session._save
 
-        def save_then_die(session, progress, save=save):
-            save(session, progress)
-            if progress.epoch == 2:
+        def save_then_die(session, save=save):
+            save(session)
+            if session.progress.epoch == 2:
                 raise Killed
 
         with monkeypatch.context() as patch:
@@ -164,6 +171,149 @@ def test_a_run_killed_between_epochs_continues_bitwise(composed, tmp_path, monke
             for part in ("whole", "cut")
         ]
         assert metrics[0].equals(metrics[1])
+
+
+class StopAt:
+    """In place of Interrupts: as if SIGTERM came in the middle of a step."""
+
+    def __init__(self, step: int):
+        self.left = step
+
+    def __call__(self):
+        return self
+
+    __enter__ = __call__
+
+    def __exit__(self, *exception):
+        pass
+
+    @property
+    def received(self):
+        self.left -= 1
+        return None if self.left else signal.SIGTERM
+
+    def leave(self):
+        raise SystemExit(143)
+
+
+IMAGES = (
+    *("dataset.image_shape=[1,8,8]", "+dataset.augment.crop_pad=1", "+dataset.augment.flip=true"),
+    *("model=wrn", "model.depth=8", "model.width=1"),
+)
+CASES = [(method, "auto") for method in METHODS] + [("lpss", "lpsgd"), ("rigl", "lpsgd"), ("set", "lpsgd_m")]
+
+
+@pytest.mark.parametrize(("method", "optimizer"), CASES)
+def test_a_run_interrupted_anywhere_continues_bitwise(composed, tmp_path, monkeypatch, method, optimizer):
+    """Twice, in the middle of epochs: weights, masks, metrics.csv and run.json are those of the uninterrupted run."""
+    settings = (*SMALL, f"method={method}", "sparsity=0.6", "train.batch_size=4", "train.epochs=2")
+    settings += IMAGES if optimizer == "auto" else (f"optimizer={optimizer}",)
+    whole = run(composed(*settings, f"output={tmp_path / 'whole'}"))
+    cut = composed(*settings, f"output={tmp_path / 'cut'}")
+    for stop in (70, 37):  # beyond AT_ONCE, so that sums are pending
+        with monkeypatch.context() as patch, pytest.raises(SystemExit):
+            patch.setattr(run_module, "Interrupts", StopAt(stop))
+            run(copy.deepcopy(cut))
+    folder = complete(copy.deepcopy(cut)).folder()
+    assert not (folder / "run.json").exists()
+    continued = run(copy.deepcopy(cut))
+    assert continued["steps"] == whole["steps"] == 200
+    other = complete(composed(*settings, f"output={tmp_path / 'whole'}")).folder()
+    a, b = (load_file(path / "weights.safetensors") for path in (other, folder))
+    assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+    assert (other / "layers.csv").read_bytes() == (folder / "layers.csv").read_bytes()
+    metrics = [pd.read_csv(path / "metrics.csv", dtype=str) for path in (other, folder)]
+    assert metrics[0].drop(columns=EPOCH_TIMES).equals(metrics[1].drop(columns=EPOCH_TIMES))
+    for result in (whole, continued):
+        result["config"].pop("output")
+    assert {k: v for k, v in whole.items() if k not in TIMES} == {k: v for k, v in continued.items() if k not in TIMES}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_the_run_and_ends_the_command(tmp_path, number, code):
+    command = [sys.executable, "-m", "lpss.cli.train", *SMALL, "train.epochs=100000", f"output={tmp_path}"]
+    command += ["train.checkpoint_every=1000000"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        log = _wait_for(lambda: next(tmp_path.rglob("metrics.csv"), None))  # it trains
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == code, said
+    assert "interrupted and saved after step" in said and "Traceback" not in said
+    assert (log.parent / "checkpoint.pt").exists() and not (log.parent / "run.json").exists()
+
+
+def _wait_for(found, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if result := found():
+            return result
+        time.sleep(0.05)
+    raise AssertionError("it did not come in time")
+
+
+def test_a_second_ctrl_c_does_not_wait():
+    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupts.received == signal.SIGINT
+        signal.raise_signal(signal.SIGINT)
+    with Interrupts() as interrupts:
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(SystemExit, match="143"):
+            interrupts.leave()
+
+
+def test_a_run_that_another_process_trains_is_left_to_it(composed, caplog):
+    caplog.set_level("INFO")
+    settings = (*SMALL, "train.epochs=1")
+    folder = RunFolder(complete(composed(*settings)).folder())
+    with folder.lock() as mine:
+        assert mine
+        assert run(composed(*settings))["status"] == "running"
+        assert "another process is at it, skipped" in caplog.text and folder.result() is None
+    assert run(composed(*settings))["status"] == "finished"
+
+
+def test_a_run_that_ended_while_this_one_was_getting_ready_is_not_trained_again(composed, monkeypatch):
+    settings = (*SMALL, "train.epochs=1")
+    first = run(composed(*settings))
+    results = iter([None])
+    whole = RunFolder.result
+    monkeypatch.setattr(RunFolder, "result", lambda self: next(results, False) or whole(self))
+    monkeypatch.setattr(run_module.Session, "train", None)
+    assert run(composed(*settings))["finished"] == first["finished"]
+
+
+def test_what_a_killed_process_left_half_written_is_removed(composed):
+    config = complete(composed(*SMALL, "train.epochs=1"))
+    config.folder().mkdir(parents=True)
+    (config.folder() / ".run.json.x1y2").write_text('{"status": "fini')
+    run(config)
+    assert sorted(path.name for path in config.folder().iterdir() if path.name != ".lock") == [
+        "config.yaml",
+        "layers.csv",
+        "metrics.csv",
+        "run.json",
+        "run.log",
+        "weights.safetensors",
+    ]
+
+
+def test_gradients_with_nan_change_no_masks_and_are_reported(composed, monkeypatch, caplog):
+    class Faulty(RigL):
+        def step(self, descend=None):
+            if self.due() and self.steps < 16:
+                next(iter(self.masks.layers.values())).weight.grad[0, 0] = float("nan")
+                before = {name: mask.clone() for name, mask in self.masks.items()}
+                super().step(descend)
+                assert all(torch.equal(before[name], mask) for name, mask in self.masks.items())
+            else:
+                super().step(descend)
+
+    monkeypatch.setitem(METHODS, "rigl", Faulty)
+    result = run(composed(*SMALL, "method=rigl", "sparsity=0.6", "method.update_every=5"))
+    assert "3 topology updates were skipped because gradients held NaN or inf" in result["warnings"]
+    assert "step 5: no topology update, gradients hold NaN or inf" in caplog.text
+    assert result["sparsity_weights"] == pytest.approx(0.6, abs=0.01)
 
 
 def test_a_broken_checkpoint_is_said_and_the_run_starts_afresh(composed, caplog):

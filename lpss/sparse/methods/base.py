@@ -68,6 +68,7 @@ class Method:
         self.masks = Masks(net, exclude)
         self.generator = torch.Generator().manual_seed(seed)
         self.steps = 0
+        self.skipped_updates = 0  # topology updates that were due when gradients held NaN or inf
         self.check()
         self.start()
 
@@ -92,11 +93,22 @@ class Method:
     def step(self, descend: Callable[[], None] | None = None) -> None:
         """Call after backward, in place of `optimizer.step()`; `descend` stands in for the method's own."""
         due = self.due()
-        if due:
+        if due and self._can_update():
             self.update()
         if not due or self.moves_at_update:
             (descend or self.descend)()
         self.steps += 1
+
+    def _can_update(self) -> bool:
+        """Whether gradients, where the update ranks them, are finite: NaN would rank first (reads the device)."""
+        if not self.dense_backward:
+            return True
+        largest = torch.stack(torch._foreach_norm([self.gradient(name) for name in self.masks], float("inf")))
+        if bool(torch.isfinite(largest).all()):
+            return True
+        self.skipped_updates += 1
+        log.warning("step %d: no topology update, gradients hold NaN or inf", self.steps)
+        return False
 
     def descend(self) -> None:
         """Move the weights: the same operations on the same tensors at every step, so that it can be captured."""
@@ -105,11 +117,16 @@ class Method:
 
     def state_dict(self) -> dict:
         """Tensors and plain numbers: masks, step, random state and whatever a method adds."""
-        return {"masks": self.masks.state_dict(), "steps": self.steps, "generator": self.generator.get_state()}
+        return {
+            "masks": self.masks.state_dict(),
+            "steps": self.steps,
+            "skipped_updates": self.skipped_updates,
+            "generator": self.generator.get_state(),
+        }
 
     def load_state_dict(self, state: dict) -> None:
         self.masks.load_state_dict(state["masks"])
-        self.steps = state["steps"]
+        self.steps, self.skipped_updates = state["steps"], state["skipped_updates"]
         self.generator.set_state(state["generator"])
 
     # --- what methods share -------------------------------------------------------------------------------------
