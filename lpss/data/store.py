@@ -217,7 +217,7 @@ def _continue(url: str, target: Path, limit: int) -> None:
             open(target, "ab" if resumed else "wb") as out,
             tqdm(None, target.name, total, initial=start, unit="B", unit_scale=True, disable=None) as bar,
         ):
-            while chunk := answer.read(MIB // 4):
+            while chunk := answer.read1(MIB // 4):  # what has come counts, also if the rest does not
                 if out.tell() + len(chunk) > limit:
                     raise ValueError(f"more than the limit of {limit:,} bytes")
                 out.write(chunk)

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -50,10 +51,11 @@ def real(linked_root):
 
 
 class Web:
-    """What the server offers: path -> bytes; `cut` ends the first answer to a path after so many bytes."""
+    """What the server offers: path -> bytes; `cut` ends the first answer to a path after so many bytes; `slow` answers
+    a path in pieces, so many seconds apart."""
 
     def __init__(self):
-        self.pages, self.cut, self.moved, self.broken = {}, {}, {}, {}
+        self.pages, self.cut, self.moved, self.broken, self.slow = {}, {}, {}, {}, {}
         self.asked = []
         self.ranges = True
         self.address = ""
@@ -87,7 +89,14 @@ def web():
             self.send_header("Content-Length", str(len(body) - start))
             self.end_headers()
             end = site.cut.pop(self.path, len(body))
-            self.wfile.write(body[start:end])
+            size = max(1, len(body) // 4 if self.path in site.slow else len(body))
+            try:
+                for i in range(start, end, size):
+                    self.wfile.write(body[i : min(i + size, end)])
+                    self.wfile.flush()
+                    time.sleep(site.slow.get(self.path, 0))
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # the client has lost patience
 
         def log_message(self, *args):
             pass

@@ -112,6 +112,22 @@ def test_nobody_answers(root, web):
     assert "refused" in refused(web, root)
 
 
+def test_a_slow_server_is_waited_for(web, root, monkeypatch):
+    monkeypatch.setattr(store, "TIMEOUT", 2.0)
+    web.pages["/a.data"], web.slow["/a.data"] = BODY, 0.15
+    store.fetch("toy", root, [file("a.data", BODY, f"{web.address}/a.data")])
+    assert (root / "a.data").read_bytes() == BODY and len(web.asked) == 1
+
+
+def test_a_server_that_falls_silent_is_asked_for_the_rest(web, root, monkeypatch):
+    monkeypatch.setattr(store, "TIMEOUT", 0.3)
+    monkeypatch.setattr(store, "ATTEMPTS", 8)
+    web.pages["/a.data"], web.slow["/a.data"] = BODY, 1.0
+    store.fetch("toy", root, [file("a.data", BODY, f"{web.address}/a.data")])
+    assert (root / "a.data").read_bytes() == BODY
+    assert [wanted is not None for _, wanted in web.asked[:2]] == [False, True]
+
+
 def test_an_endless_download_is_stopped(web, root, monkeypatch):
     monkeypatch.setattr(store, "ARCHIVE_LIMIT", 1000)
     web.pages["/a.data"] = BODY

@@ -384,6 +384,12 @@ def test_bfloat16_trains_with_float32_weights(composed):
     assert all(value.dtype == torch.float32 for key, value in weights_of(config).items() if key.startswith("net."))
 
 
+def test_bfloat16_that_overflows_ends_as_diverged_with_the_facts_in_the_result(composed):
+    settings = (*SMALL, "method=static", "sparsity=0.5", "optimizer.lr=1e30", "schedule=constant")
+    result = run(composed(*settings, "train.precision=bfloat16"))
+    assert result["status"] == "diverged" and result["epochs"] == 1
+
+
 def test_images_are_augmented_and_normalised_on_the_way(composed):
     result = run(
         composed(
