@@ -16,6 +16,7 @@ _HOME = {
     "RigL": "lpss.sparse.methods",
     "SNIP": "lpss.sparse.methods",
     "SNIPDynamic": "lpss.sparse.methods",
+    "GMP": "lpss.sparse.methods",
     "LpSS": "lpss.sparse.methods",
     "LpSSDemo": "lpss.sparse.methods",
 }

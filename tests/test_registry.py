@@ -50,7 +50,7 @@ def test_every_entry_has_a_config_that_knows_its_name(registry):
     from lpss.sparse.methods import METHODS
 
     expected = {
-        "methods": (METHODS, {"dense", "static", "set", "rigl", "snip", "snip_dynamic", "lpss", "lpss_demo"}),
+        "methods": (METHODS, {"dense", "static", "set", "rigl", "snip", "snip_dynamic", "gmp", "lpss", "lpss_demo"}),
         "optimizers": (OPTIMIZERS, {"sgd", "lpsgd", "lpsgd_m"}),
         "models": (MODELS, {"mlp", "wrn", "cnn_mnist", "cnn_fashion_mnist"}),
         "schedules": (SCHEDULES, {"constant", "cosine", "multistep", "piecewise"}),

@@ -13,6 +13,7 @@ from lpss.models.base import MODELS
 class MLP(nn.Module):
     """inputs -> hidden... -> classes, with ReLU between; He-normal weights (fan-in), zero biases.
 
+    norm: `none` (the paper's), or `batch`: BatchNorm before each ReLU, and no bias there.
     Takes (batch, features), or images, which it flattens; returns logits (batch, classes).
     """
 
@@ -20,20 +21,29 @@ class MLP(nn.Module):
     class Config:
         name: str = "mlp"
         hidden: list[int] = field(default_factory=lambda: [256, 128])
+        norm: str = "none"
 
     def __init__(self, config: Config, input_shape: tuple[int, ...], classes: int):
         super().__init__()
         if not config.hidden or min(config.hidden) < 1:
             raise UsageError(f"model.hidden must list the widths of the hidden layers, got {config.hidden}")
+        if config.norm not in ("none", "batch"):
+            raise UsageError(f"model.norm must be none or batch, got {config.norm!r}")
         features = int(torch.tensor(input_shape).prod())
         widths = [features, *config.hidden, classes]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        plain = config.norm == "none"
+        self.layers = nn.ModuleList(
+            nn.Linear(a, b, bias=plain or i == len(config.hidden))
+            for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+        )
+        self.norms = nn.ModuleList(nn.Identity() if plain else nn.BatchNorm1d(width) for width in config.hidden)
         for layer in self.layers:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1)
-        for layer in self.layers[:-1]:
-            x = torch.relu(layer(x))
+        for layer, norm in zip(self.layers[:-1], self.norms, strict=True):
+            x = torch.relu(norm(layer(x)))
         return self.layers[-1](x)

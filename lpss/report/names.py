@@ -22,6 +22,7 @@ METHODS = {
     "rigl": "RigL",
     "snip": "SNIP",
     "snip_dynamic": "SNIP (dynamic)",
+    "gmp": "GMP",
     "lpss": "LpSS",
     "lpss_demo": "LpSS (demo)",
 }

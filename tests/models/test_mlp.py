@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from lpss.errors import UsageError
-from lpss.models import MLP
+from lpss.models import MLP, build_model
 
 
 def parameters(net):
@@ -52,3 +52,20 @@ def test_images_are_flattened():
 def test_wrong_widths(hidden):
     with pytest.raises(UsageError, match="model.hidden must list the widths"):
         MLP(MLP.Config(hidden=hidden), (3,), 2)
+
+
+def test_batch_norm_takes_the_place_of_hidden_biases():
+    net = build_model({"name": "mlp", "hidden": [8, 3], "norm": "batch"}, {}, (5,), 3)
+    kinds = {name for name, _ in net.named_parameters()}
+    assert kinds == {
+        *(f"layers.{i}.weight" for i in range(3)),
+        "layers.2.bias",
+        *(f"norms.{i}.{part}" for i in range(2) for part in ("weight", "bias")),
+    }
+    out = net(torch.randn(16, 5))
+    assert out.shape == (16, 3) and net.norms[0].running_mean.abs().sum() > 0
+
+
+def test_an_unknown_norm_is_refused():
+    with pytest.raises(UsageError, match="model.norm must be none or batch, got 'layer'"):
+        build_model({"name": "mlp", "hidden": [8], "norm": "layer"}, {}, (5,), 3)

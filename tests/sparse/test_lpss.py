@@ -309,3 +309,36 @@ def test_where_each_rule_settles(zeta_rule, tau, settled):
 def test_the_demo_preset_trains():
     net, method, history, accuracy = train(LpSSDemo, sparsity=0.8, steps=600, p=1.1, update_every=4)
     assert history[-1] == pytest.approx(0.8, abs=0.03) and accuracy > 0.9
+
+
+@pytest.mark.parametrize("start_sparsity", [0.2, 0.79])
+@pytest.mark.parametrize("sparsity", [0.5, 0.8, 0.95])
+def test_an_exact_finish_ends_on_the_requested_sparsity_to_the_weight(sparsity, start_sparsity):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 5))
+    optimizer = LpSGDm(param_groups(net, 1.25, lr_free=0.05), lr=0.05, p=None)
+    options = {"update_every": 7, "exact_finish": True, "start_sparsity": min(start_sparsity, sparsity)}
+    method = LpSS(net, optimizer, sparsity=sparsity, total_steps=100, **options)
+    for step in range(100):
+        optimizer.zero_grad()
+        x = torch.randn(16, 40)
+        nn.functional.cross_entropy(net(x), x[:, :5].argmax(1)).backward()
+        method.step()
+        if step >= method.window.last_update:
+            assert sum(method.masks.active().values()) == round((1 - sparsity) * (40 * 30 + 30 * 5))
+    norms = sphere.row_norm(net[0].weight.detach(), 1.25)
+    alive = method.masks["0"].any(1)
+    torch.testing.assert_close(norms[alive], torch.ones_like(norms[alive]), rtol=1e-5, atol=1e-5)
+
+
+def test_an_exact_finish_drops_what_is_smallest_relative_to_its_neuron():
+    net = nn.Linear(4, 2)
+    net.weight.data = torch.tensor([[8.0, 4.0, 2.0, 2.0], [0.4, 0.3, 0.02, 0.01]])
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
+    options = {"start_sparsity": 0.0, "zeta_w": 1e-9, "exact_finish": True, "update_every": 1, "begin": 0.0, "end": 0.5}
+    method = LpSS(net, optimizer, sparsity=0.25, total_steps=4, **options)
+    for _ in range(2):
+        net.weight.grad = torch.zeros(2, 4)
+        method.step()
+    # the neurons' means are 4 and .1825: 2 / 4 is more than .02 / .1825
+    assert method.masks[""].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]

@@ -20,9 +20,11 @@ ROWS = {
     "rigl": OFTEN,
     "snip": {},
     "snip_dynamic": OFTEN,
+    "gmp": OFTEN,
     "lpss": OFTEN,
     "lpss_demo": OFTEN,
     "lpss threshold": OFTEN | {"grow_init": "threshold"},
+    "lpss exact": OFTEN | {"exact_finish": True},
     "lpss grace": OFTEN | {"grow_init": "grace", "grace_steps": 5},
 }
 FIXED = ("static", "set", "rigl", "snip", "snip_dynamic")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lpss import SET, SNIP, Dense, LpSGDm, LpSS, RigL, SNIPDynamic, Static, param_groups
+from lpss import GMP, SET, SNIP, Dense, LpSGDm, LpSS, RigL, SNIPDynamic, Static, param_groups
 from lpss.errors import UsageError
 from lpss.sparse.methods import METHODS
 from lpss.sparse.methods.base import Window
@@ -340,3 +340,28 @@ def test_a_new_drop_and_grow_method_is_one_score():
 def test_lpss_starts_no_sparser_than_asked():
     assert LpSS(*layer(), sparsity=0.125, total_steps=10, start_sparsity=0.2).masks.active() == {"": 7}
     assert LpSS(*layer(), sparsity=0.5, total_steps=10, start_sparsity=0.25).masks.active() == {"": 6}
+
+
+def test_gmp_follows_the_cubic_schedule_and_never_grows():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 5))
+    method = GMP(net, torch.optim.SGD(net.parameters(), lr=1e-3), sparsity=0.8, total_steps=100, update_every=10)
+    seen, alive = [], {name: mask.clone() for name, mask in method.masks.items()}
+    assert method.masks.sparsity_weights() == 0
+    for _ in range(100):
+        net(torch.randn(8, 40)).square().sum().backward()
+        before = {name: layer.weight.detach().abs().clone() for name, layer in method.masks.layers.items()}
+        was_due = method.due()
+        method.step()
+        if was_due:
+            seen.append(method.masks.sparsity_weights())
+            for name, mask in method.masks.items():
+                assert (mask <= alive[name]).all()
+                gone = (alive[name] - mask).bool()
+                if gone.any():
+                    assert before[name][gone].max() <= before[name][mask.bool()].min()
+            alive = {name: mask.clone() for name, mask in method.masks.items()}
+        method.optimizer.zero_grad()
+    expected = [0.8 * (1 - (1 - step / 70) ** 3) for step in range(10, 71, 10)]
+    assert seen == pytest.approx(expected, abs=0.003)
+    assert method.masks.sparsity_weights() == pytest.approx(0.8, abs=0.001)

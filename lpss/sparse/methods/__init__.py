@@ -2,6 +2,7 @@
 
 from lpss.sparse.methods.base import METHODS, Method
 from lpss.sparse.methods.dense import Dense
+from lpss.sparse.methods.gmp import GMP
 from lpss.sparse.methods.lpss import LpSS
 from lpss.sparse.methods.lpss_demo import LpSSDemo
 from lpss.sparse.methods.rigl import RigL
@@ -9,4 +10,4 @@ from lpss.sparse.methods.set import SET
 from lpss.sparse.methods.snip import SNIP, SNIPDynamic
 from lpss.sparse.methods.static import Static
 
-__all__ = ["METHODS", "Dense", "LpSS", "LpSSDemo", "Method", "RigL", "SET", "SNIP", "SNIPDynamic", "Static"]
+__all__ = ["GMP", "METHODS", "Dense", "LpSS", "LpSSDemo", "Method", "RigL", "SET", "SNIP", "SNIPDynamic", "Static"]

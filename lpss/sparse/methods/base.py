@@ -203,6 +203,12 @@ class Window:
         self.first, self.last = round(begin * total_steps), round(end * total_steps)
         self.every = update_every or min(40, max(1, (self.last - self.first) // updates))
 
+    @property
+    def last_update(self) -> int:
+        """The last step that is due; -1 where none is."""
+        last = self.last - 1 - (self.last - 1 - self.first) % self.every if self.last > self.first else -1
+        return last if last > 0 else -1
+
     def due(self, step: int) -> bool:
         """Step 0 is never due: the net has not been trained yet."""
         return self.first <= step < self.last and step > 0 and (step - self.first) % self.every == 0

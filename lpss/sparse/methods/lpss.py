@@ -41,6 +41,9 @@ class LpSS(Method):
             `grace_steps`; `stale`: v is never masked, so a connection comes back with the value it has there (the used
             weights are then off the sphere, as in the demo).
         revive: whether a neuron without any active weight becomes dense again.
+        exact_finish: whether the last topology update ends on the requested sparsity, whatever the thresholds led to:
+            over all layers it drops the active weights that are smallest relative to their neuron's mean (as if zeta_w
+            were raised), or grows the connections of largest gradient relative to their neuron's.
     """
 
     @dataclass
@@ -60,6 +63,7 @@ class LpSS(Method):
         grow_init: str = "zero"
         grace_steps: int = 100
         revive: bool = False
+        exact_finish: bool = False
 
     def check(self) -> None:
         config = self.config
@@ -106,7 +110,37 @@ class LpSS(Method):
     def update(self) -> None:
         for name in self.masks:
             self._update_layer(name)
+        if self.config.exact_finish and self.steps == self.window.last_update:
+            self._finish()
         self.zeta_g = self._next_zeta_g(self.masks.sparsity_weights())
+
+    def _finish(self) -> None:
+        """Make the number of active weights exactly the requested one."""
+        active = {name: mask.bool() for name, mask in self.masks.items()}
+        wanted = round((1 - self.sparsity) * self.masks.maskable)
+        count = sum(self.masks.active().values())
+        score = self._relative if wanted < count else self._relative_gradient
+        together = torch.cat([score(name).flatten() for name in self.masks])
+        everywhere = torch.cat([chosen.flatten() for chosen in active.values()])
+        if wanted < count:
+            chosen = top_k(together, wanted, among=everywhere)
+        else:
+            chosen = everywhere | top_k(together, wanted - count, among=~everywhere)
+        parts = chosen.split([mask.numel() for mask in active.values()])
+        for (name, before), after in zip(active.items(), parts, strict=True):
+            if not torch.equal(before, after.view_as(before)):
+                self.set_mask(name, after.view_as(before))
+
+    def _relative(self, name: str) -> Tensor:
+        """Magnitudes relative to the mean of the neuron's active ones."""
+        magnitude = sphere.rows(self.masks.layers[name].weight.detach().abs())
+        mean = magnitude.sum(1, keepdim=True) / row_counts(magnitude > 0).clamp(min=1).unsqueeze(1)
+        return magnitude / mean.clamp(min=torch.finfo(mean.dtype).tiny)
+
+    def _relative_gradient(self, name: str) -> Tensor:
+        """|gradient| relative to the neuron's mean."""
+        grad = sphere.rows(self.gradient(name).abs())
+        return grad / grad.mean(1, keepdim=True).clamp(min=torch.finfo(grad.dtype).tiny)
 
     def _next_zeta_g(self, reached: float) -> float:
         if self.sparsity == 0:
