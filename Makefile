@@ -10,7 +10,7 @@ SPARSITIES ?= 0.5,0.8,0.9
 SEEDS ?= 0,1,2
 ARGS ?=
 
-.PHONY: help install demo test test-all lint reproduce-table4 clean
+.PHONY: help install demo test test-all fuzz lint reproduce-table4 clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/  make \1/p' $(MAKEFILE_LIST)
@@ -31,8 +31,11 @@ demo: $(STAMP)          ## train six methods at sparsity .9 on built-in real dat
 test: $(STAMP)          ## run the tests, but for the longest
 	$(BIN)/python -m pytest $(ARGS)
 
-test-all: $(STAMP)      ## the long ones, too
-	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+test-all: $(STAMP)      ## the long ones, too, but for fuzz
+	$(BIN)/python -m pytest -m "not fuzz" $(ARGS)
+
+fuzz: $(STAMP)          ## wrong settings and files by the hundred: four minutes
+	$(BIN)/python -m pytest -m fuzz $(ARGS)
 
 lint: $(STAMP)          ## ruff
 	$(BIN)/ruff check .

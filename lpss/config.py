@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from lpss.options import check_range
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 MODES = ("auto", True, False)
+MOST_THREADS = 1024  # far more than this cannot be started
 GROUPS = ("dataset", "model", "optimizer", "method", "schedule")
 
 
@@ -113,7 +115,7 @@ def plain_config(config: DictConfig | Mapping) -> RunConfig:
     """A checked RunConfig from a composed config. Raises UsageError that names the key."""
     try:
         # A plain container first: merging two structured configs would let keys pass that were added with +key=value.
-        values = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
+        values = OmegaConf.to_container(OmegaConf.create(config), resolve=True, throw_on_missing=True)
         run: RunConfig = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), values))
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
@@ -141,16 +143,28 @@ def _check(run: RunConfig) -> None:
     for key in ("channels_last", "compile", "capture"):
         if getattr(train, key) not in MODES:
             raise UsageError(f"train.{key} must be auto, true or false, got {getattr(train, key)!r}")
-    if run.threads is not None and run.threads < 1:
-        raise UsageError(f"threads must be at least 1, or null for torch's own choice, got {run.threads}")
+    if run.threads is not None and not 1 <= run.threads <= MOST_THREADS:
+        raise UsageError(f"threads must be at least 1 (and at most {MOST_THREADS}), or null, got {run.threads}")
     if not 0 <= run.seed < 2**31:
         raise UsageError(f"seed must be in [0, 2^31), got {run.seed}")
-    _check_finite(run.to_dict(), "")
+    lists = {"plugins": run.plugins, "sphere.exclude": run.sphere.exclude, "mask.exclude": run.mask.exclude}
+    for key, names in lists.items():
+        if not all(isinstance(name, str) for name in names):  # OmegaConf lets a list in a list of strings pass
+            raise UsageError(f"{key} must be a list of names, got {names}")
+    _check_values(run.to_dict(), "")
 
 
-def _check_finite(value: Any, key: str) -> None:
+def _check_values(value: Any, key: str) -> None:
+    """Numbers are finite; keys can be sorted; texts can be part of a path, a line and a file in UTF-8."""
     if isinstance(value, Mapping):
+        if len({isinstance(name, str) for name in value}) > 1:
+            raise UsageError(f"{key} mixes names and numbers as keys: {', '.join(map(str, value))}")
         for name, inner in value.items():
-            _check_finite(inner, f"{key}.{name}" if key else str(name))
+            _check_values(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            _check_values(inner, key)
     elif isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{key} must be a finite number, got {value}")
+    elif isinstance(value, str) and re.search(r"[\0-\x1f\ud800-\udfff]", value):
+        raise UsageError(f"{key} must be text in UTF-8 without control characters, got {value!a}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -15,6 +16,7 @@ def make_options(config_class: type, values: Mapping, where: str):
 
     Raises UsageError that names the key as `where.key`, for a key the class does not have or a value of a wrong type.
     """
+    hints = get_type_hints(config_class)
     known = [field.name for field in dataclasses.fields(config_class)]
     options = OmegaConf.structured(config_class)
     for key, value in values.items():
@@ -22,12 +24,22 @@ def make_options(config_class: type, values: Mapping, where: str):
             raise UsageError(f"unknown key {where}.{key}{suggestion(key, known)}; known: {', '.join(known)}")
         try:
             options[key] = value
+            nested = _flat(hints[key]) and any(map(OmegaConf.is_config, options[key] or ()))
         except OmegaConfBaseException as error:
             raise UsageError(f"{where}.{key}={value!r}: {str(error).splitlines()[0]}") from None
+        if nested:  # OmegaConf lets it pass
+            raise UsageError(f"{where}.{key}={value!r}: must be a list of numbers or names, without lists in it")
     try:
         return OmegaConf.to_object(options)
     except OmegaConfBaseException as error:
         raise UsageError(f"{where}: {str(error).splitlines()[0]}") from None
+
+
+def _flat(hint) -> bool:
+    """Whether a type is a list of plain values (or such a list or None)."""
+    if get_origin(hint) is list:
+        return set(get_args(hint)) <= {int, float, str, bool}
+    return any(map(_flat, get_args(hint)))
 
 
 def check_range(value: float, key: str, low: float, high: float, *, open_low: bool = False, open_high: bool = False):

@@ -29,7 +29,7 @@ class Registry(dict):
 
     def find(self, name: str):
         """The entry called `name`. Raises UsageError that lists the known names."""
-        if name not in self:
+        if not isinstance(name, str) or name not in self:
             raise UsageError(f"unknown {self.kind} {name!r}{suggestion(name, self)}; known: {', '.join(self)}")
         return self[name]
 

@@ -14,7 +14,7 @@ def guarded(program: str, body: Callable[[], int | None]) -> int:
         sys.stdout.flush()
         return code
     except LpssError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{program}:", " ".join(str(error).split()), file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # the reader (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from lpss.cli import guarded
 from lpss.data import DATASETS, default_root
-from lpss.errors import LpssError
+from lpss.data.sources import Status, expanded
+from lpss.data.store import readable
+from lpss.errors import DataError, LpssError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,7 +36,11 @@ def show(root: Path) -> None:
     wanting = []
     for name in DATASETS:
         source = DATASETS[name]()
-        status = source.status(root)
+        try:
+            with readable(name):
+                status = source.status(root)
+        except DataError as error:
+            status = Status("unreadable", 0, str(error))
         shown = size(status.size) if status.size else "-"
         print(f"{name:15}{status.state:10}{shown:>8}  {source.licence:31}{source.origin}")
         if status.detail:
@@ -51,7 +57,8 @@ def fetch(root: Path, names: Sequence[str]) -> int:
     code = 0
     for source in sources:
         try:
-            source.fetch(root)
+            with readable(source.name):
+                source.fetch(root)
         except LpssError as error:
             print(error, file=sys.stderr)
             code = code or error.exit_code
@@ -60,11 +67,15 @@ def fetch(root: Path, names: Sequence[str]) -> int:
     return code
 
 
+def _run(options: argparse.Namespace) -> int | None:
+    root = expanded(options.root) if options.root else default_root()
+    return fetch(root, options.names) if options.command == "fetch" else show(root)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `lpss-data` and return its exit code."""
     options = parser().parse_args(argv)
-    root = (options.root or default_root()).expanduser()
-    return guarded("lpss-data", lambda: fetch(root, options.names) if options.command == "fetch" else show(root))
+    return guarded("lpss-data", lambda: _run(options))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def _read(path: Path) -> dict:
             return earlier
     except OSError as error:
         raise UsageError(f"--from {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         pass
     raise UsageError(f"--from {path}: not the run.json of a run (it has no config)")
 

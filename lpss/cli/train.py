@@ -20,6 +20,7 @@ from lpss.config import RunConfig, plain_config
 from lpss.errors import LpssError, UsageError
 
 log = logging.getLogger("lpss")
+TRACEBACKS = "HYDRA_FULL_ERROR" in os.environ  # Hydra's own switch
 
 
 def config_path() -> str:
@@ -43,7 +44,9 @@ def job(config: DictConfig) -> float | None:
         raise  # the sweep goes on; Hydra raises it again at the end
     except Exception as error:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
-            raise
+            if TRACEBACKS:
+                raise
+            _exit(LpssError(_unforeseen(error)))
         log.exception("%s: failed", " ".join(HydraConfig.get().overrides.task))
         # Neither a traceback nor every exception can be sent from a launcher's process.
         raise LpssError(f"{type(error).__name__}: {error}") from None
@@ -62,18 +65,28 @@ def main() -> None:
         _exit(UsageError(_one_line(error)))
     except LpssError as error:
         _exit(error)
-    except OSError as error:  # Hydra makes the output folder before any of our code runs
-        _exit(LpssError(f"output: {error.filename} cannot be used: {error.strerror}"))
     except BrokenExecutor:  # joblib's
         _exit(LpssError("a process of the sweep was killed (for its memory?); the same command goes on"))
+    except Exception as error:  # Hydra makes the output folder and reads files before any of our code runs
+        if isinstance(error, OSError) and error.filename:
+            _exit(LpssError(f"output: {error.filename} cannot be used: {error.strerror}"))
+        if TRACEBACKS:
+            raise
+        _exit(UsageError(f"{' '.join(sys.argv[1:])}: {_one_line(error) or type(error).__name__}"))
     except KeyboardInterrupt:
         print("lpss-train: interrupted; the same command continues from the last checkpoint", file=sys.stderr)
         sys.exit(130)
 
 
 def _exit(error: LpssError) -> None:
-    print(f"lpss-train: {error}", file=sys.stderr)
+    print("lpss-train:", " ".join(str(error).split()), file=sys.stderr)
     sys.exit(error.exit_code)
+
+
+def _unforeseen(error: Exception) -> str:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error):
+        return f"out of memory ({error}): make train.batch_size, the model or the data set smaller"
+    return f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 in the environment shows where)"
 
 
 def _one_line(error: Exception) -> str:
@@ -81,7 +94,7 @@ def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     cause = " ".join(str(error.__cause__).split("\n")[0].split()) if error.__cause__ is not None else ""
     override = getattr(error, "override", None)  # of a line that Hydra could not parse
-    text = f"{override}: {text}" if override else text
+    text = f"{override}: {text}" if override else text or " ".join(sys.argv[1:])
     return f"{text} ({cause})" if cause and cause not in text else text
 
 

@@ -7,6 +7,7 @@ that cannot be read or written is never an error: the set is parsed again.
 import hashlib
 import os
 import tempfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,14 +24,20 @@ def key(root: Path, paths: Sequence[Path], version: int, checksums: Sequence[str
     digest = hashlib.sha256(repr((version, list(checksums))).encode())
     for path in paths:
         name, facts = os.fspath(path).removeprefix(os.fspath(root)), os.stat(path)
-        digest.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\n"))
     return digest.hexdigest()
 
 
-def _places(root: Path, name: str) -> tuple[Path, Path]:
-    elsewhere = f"{name}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}"
-    fallback = Path("~/.cache/lpss-parsed").expanduser()
-    return root / ".parsed" / f"{name}.safetensors", fallback / f"{elsewhere}.safetensors"
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    return " ".join(str(zlib.crc32(tensors[field].contiguous().numpy())) for field in ("x", "y"))
+
+
+def _places(root: Path, name: str) -> list[Path]:
+    places = [root / ".parsed" / f"{name}.safetensors"]
+    if os.path.isabs(home := os.path.expanduser("~")):  # else this user has none
+        elsewhere = f"{name}-{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:8]}"
+        places.append(Path(home, ".cache", "lpss-parsed", f"{elsewhere}.safetensors"))
+    return places
 
 
 def read(root: Path, name: str, wanted: str) -> dict[str, Tensor] | None:
@@ -38,8 +45,11 @@ def read(root: Path, name: str, wanted: str) -> dict[str, Tensor] | None:
     for path in _places(root, name):
         try:
             with safe_open(path, framework="pt") as stored:
-                if (stored.metadata() or {}).get("key") == wanted:
-                    return {field: stored.get_tensor(field) for field in ("x", "y")}
+                facts = stored.metadata() or {}
+                if facts.get("key") == wanted:
+                    tensors = {field: stored.get_tensor(field) for field in ("x", "y")}
+                    if facts.get("checksum") == _checksum(tensors):
+                        return tensors
         except (OSError, SafetensorError):
             continue
     return None
@@ -53,7 +63,7 @@ def write(root: Path, name: str, key: str, tensors: dict[str, Tensor]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{name}-")
             os.close(handle)
-            save_file(tensors, temporary, {"key": key})
+            save_file(tensors, temporary, {"key": key, "checksum": _checksum(tensors)})
             os.replace(temporary, path)
             return
         except (OSError, SafetensorError):

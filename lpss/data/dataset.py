@@ -70,7 +70,7 @@ def validate(name: str, where: str, x: Tensor, y: Tensor, expected: Expected) ->
         raise DataError(f"{name}: {where}: {problem}; remove it and run `lpss-data fetch {name}`")
 
     rows = expected.train + expected.test
-    if len(x) != rows or len(y) != rows:
+    if len(x) != rows or tuple(y.shape) != (rows,):
         refuse(f"{len(x)} rows with {len(y)} labels where {rows} are expected")
     if tuple(x.shape[1:]) != expected.shape:
         refuse(f"rows of shape {tuple(x.shape[1:])} where {expected.shape} is expected")

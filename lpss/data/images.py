@@ -41,6 +41,9 @@ class IdxSource(DataSource):
 
     def parse(self, paths: list[Path], config: DatasetConfig) -> tuple[Tensor, Tensor]:
         images, labels, test_images, test_labels = map(read_idx, paths)
+        for i, tensor in enumerate((images, labels, test_images, test_labels)):
+            if tensor.dim() == 0 or tuple(tensor.shape[1:]) != (() if i % 2 else self.shape[1:]):
+                raise DataError(f"{paths[i]}: an array of {tuple(tensor.shape)}, which cannot be right; fetch it again")
         return torch.cat([images, test_images]).unsqueeze(1), torch.cat([labels, test_labels]).long()
 
 
@@ -158,7 +161,10 @@ def read_cifar_batch(path: Path) -> tuple[Tensor, Tensor]:
         with open(path, "rb") as stream:
             batch = ArrayUnpickler(stream, encoding="bytes").load()
         images = torch.from_numpy(batch[b"data"]).reshape(-1, 3, 32, 32)
-        return images, torch.tensor(batch[b"labels"], dtype=torch.int64)
+        labels = torch.tensor(batch[b"labels"], dtype=torch.int64)
+        if images.dtype != torch.uint8 or labels.shape != images.shape[:1]:
+            raise ValueError(f"{images.dtype} images with labels of {tuple(labels.shape)}")
+        return images, labels
     except (pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{path} is no CIFAR-10 batch ({error})") from error
 

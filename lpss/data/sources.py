@@ -20,7 +20,15 @@ DATASETS = Registry("dataset")
 
 def default_root() -> Path:
     """The folder of all data: $LPSS_DATA, else ~/.cache/lpss."""
-    return Path(os.environ.get("LPSS_DATA") or "~/.cache/lpss").expanduser()
+    return expanded(os.environ.get("LPSS_DATA") or "~/.cache/lpss")
+
+
+def expanded(root: Path | str) -> Path:
+    """A data folder with its ~ replaced. Raises UsageError where nobody lives there."""
+    try:
+        return Path(root).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{root}: {error} Set data.root or LPSS_DATA to a folder") from None
 
 
 @dataclass
@@ -162,4 +170,5 @@ def load(config: DatasetConfig | str, root: Path | str | None = None, download: 
         config = source.Config(name)
     elif not isinstance(config, source.Config):  # a plain one: the source's own options at their defaults
         config = source.Config(**{f.name: getattr(config, f.name) for f in fields(DatasetConfig)})
-    return source.load(Path(root).expanduser() if root else default_root(), config, download)
+    with store.readable(name):
+        return source.load(expanded(root) if root else default_root(), config, download)

@@ -108,6 +108,16 @@ def absent(name: str, root: Path, path: str, reason: str) -> DataError:
 
 
 @contextmanager
+def readable(name: str):
+    """Turn what the file system refuses into a DataError."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"{error.filename} cannot be read ({error.strerror or error})"
+        raise DataError(f"{name}: {reason}; set data.root or LPSS_DATA, see `lpss-data`") from error
+
+
+@contextmanager
 def scratch(name: str, root: Path):
     """A folder of our own below the root: processes that fetch the same set share no unfinished file."""
     try:

@@ -11,6 +11,8 @@ from lpss.data.dataset import DatasetConfig, Expected
 from lpss.data.sources import DATASETS, BuiltIn, checked_seed
 from lpss.errors import UsageError
 
+MOST = 2**31  # numbers, which take 8 GiB
+
 
 @dataclass
 class SyntheticConfig(DatasetConfig):
@@ -60,10 +62,15 @@ class Synthetic(BuiltIn):
 
 def check(config: SyntheticConfig) -> None:
     """Raises UsageError that names the first option out of range."""
-    least = {"features": 1, "classes": 2, "train_size": config.classes, "test_size": 1, "noise": 0}
-    for key, lowest in least.items():
+    for key, lowest in {"features": 1, "classes": 2, "train_size": 1, "test_size": 1, "noise": 0}.items():
         if getattr(config, key) < lowest:
             raise UsageError(f"dataset.{key}={getattr(config, key)}: at least {lowest} is needed")
+    if config.train_size < config.classes:
+        raise UsageError(f"dataset.train_size={config.train_size}: a row for each of dataset.classes={config.classes}")
     shape = config.image_shape
     if shape is not None and (len(shape) != 3 or min(shape) < 1):
         raise UsageError(f"dataset.image_shape={list(shape)}: must be [channels, height, width]")
+    width, rows = prod(shape or (config.features,)), config.train_size + config.test_size
+    if rows * width > MOST:
+        sizes = "train_size, test_size, features and image_shape"
+        raise UsageError(f"dataset: {rows} rows of {width} numbers by {sizes}, more than {MOST} in all")

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from lpss.errors import DataError
 
+LONGEST = 100  # characters in a cell: numpy makes all as wide as the widest
+
 
 @dataclass(frozen=True)
 class Table:
@@ -41,6 +43,10 @@ class Table:
                 row = [cell.strip() for cell in line.split(separator)]
                 if len(row) != columns:
                     raise DataError(f"{path}, line {number}: {len(row)} columns where {columns} are expected")
+                if (longest := max(map(len, row))) > LONGEST:
+                    raise DataError(
+                        f"{path}, line {number}: a cell of {longest} characters, at most {LONGEST} are read"
+                    )
                 rows.append(row)
                 numbers.append(number)
         if not rows:
@@ -87,8 +93,10 @@ class Table:
             values = cells.astype(np.float64)
         except ValueError:
             values = np.array([_number(cell) for cell in cells])
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float32)
         self._refuse(~np.isfinite(values), column, "is no finite number")
-        return values.astype(np.float32)
+        return values
 
     def labels(self, column: int, levels: Sequence[str]) -> Tensor:
         """int64 (N,), the place of each cell in `levels`."""

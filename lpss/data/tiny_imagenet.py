@@ -1,6 +1,7 @@
 """Tiny ImageNet from its folder of JPEG files, the whole set or a part of its classes."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -123,6 +124,8 @@ def index(folder: Path) -> Index:
     wnids = sorted(_lines(folder / "wnids.txt"))
     if folder.name == FULL and len(wnids) != 200:
         raise DataError(f"{folder / 'wnids.txt'}: {len(wnids)} classes where 200 are expected")
+    if len(wnids) < 2 or not all(re.fullmatch(r"[\w-]+", wnid) for wnid in wnids):
+        raise DataError(f"{folder / 'wnids.txt'}: not a list of two classes or more, a line each; is the copy whole?")
     label = {wnid: i for i, wnid in enumerate(wnids)}
     train: list[tuple[Path, int]] = []
     for wnid in wnids:
@@ -140,6 +143,8 @@ def index(folder: Path) -> Index:
         if name not in present:
             raise DataError(f"{annotations}, line {number}: the image {name!r} is missing")
         test.append((present[name], label[wnid]))
+    if not test:
+        raise DataError(f"{annotations}: holds no images; is the copy whole?")
     return Index(wnids, train, test)
 
 

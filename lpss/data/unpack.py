@@ -1,5 +1,6 @@
 """Archives taken apart member by member: names and sizes in them are never trusted."""
 
+import errno
 import tarfile
 import zipfile
 import zlib
@@ -20,6 +21,10 @@ def _damage(packed: Path) -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, ValueError) as error:
+        raise DataError(f"{packed.name} is damaged ({error})") from error
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # a full disk, say; those two are wrong headers and places
+            raise
         raise DataError(f"{packed.name} is damaged ({error})") from error
 
 

@@ -9,6 +9,7 @@ from lpss.options import make_options
 from lpss.registry import Registry
 
 MODELS = Registry("model")
+WIDEST = 2**20  # outputs of a layer; two such layers in a row would not fit into any memory
 
 
 def build_model(values: Mapping, default: Mapping, input_shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lpss.errors import UsageError
-from lpss.models.base import MODELS
+from lpss.models.base import MODELS, WIDEST
 
 
 @MODELS.register("mlp")
@@ -25,8 +25,9 @@ class MLP(nn.Module):
 
     def __init__(self, config: Config, input_shape: tuple[int, ...], classes: int):
         super().__init__()
-        if not config.hidden or min(config.hidden) < 1:
-            raise UsageError(f"model.hidden must list the widths of the hidden layers, got {config.hidden}")
+        if not config.hidden or not 1 <= min(config.hidden) <= max(config.hidden) <= WIDEST:
+            limits = f"the widths of the hidden layers, 1 to {WIDEST}"
+            raise UsageError(f"model.hidden must list {limits}, got {config.hidden}")
         if config.norm not in ("none", "batch"):
             raise UsageError(f"model.norm must be none or batch, got {config.norm!r}")
         features = int(torch.tensor(input_shape).prod())

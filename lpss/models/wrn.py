@@ -6,8 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lpss.errors import UsageError
-from lpss.models.base import MODELS, need_image
+from lpss.models.base import MODELS, WIDEST, need_image
+from lpss.options import check_range
 
+DEEPEST = 1000  # blocks a stage
 # Blocks a stage; the paper's nets are uneven, and only these give its parameter counts.
 _PAPER_BLOCKS = {12: [1, 2, 2], 18: [2, 3, 3], 22: [3, 4, 3]}
 
@@ -52,6 +54,7 @@ class WRN(nn.Module):
         channels = need_image(input_shape, "wrn")
         if config.width < 1:
             raise UsageError(f"model.width must be at least 1, got {config.width}")
+        check_range(config.width, "model.width", 1, WIDEST // 64)
         stages = []
         inputs = 16
         for index, count in enumerate(_blocks(config)):
@@ -74,12 +77,13 @@ class WRN(nn.Module):
 
 def _blocks(config: WRN.Config) -> list[int]:
     if config.blocks is not None:
-        if len(config.blocks) != 3 or min(config.blocks) < 1:
-            raise UsageError(f"model.blocks must be three numbers of at least 1, got {config.blocks}")
+        if len(config.blocks) != 3 or not 1 <= min(config.blocks) <= max(config.blocks) <= DEEPEST:
+            raise UsageError(f"model.blocks must be three numbers from 1 to {DEEPEST}, got {config.blocks}")
         return config.blocks
     if config.depth in _PAPER_BLOCKS:
         return _PAPER_BLOCKS[config.depth]
     total, odd = divmod(config.depth - 2, 2)
-    if odd or total < 3:
-        raise UsageError(f"model.depth must be even and at least 8 (2 + 2 x blocks, three stages), got {config.depth}")
+    if odd or not 3 <= total <= 3 * DEEPEST:
+        form = f"2 + 2 x blocks, three stages of at most {DEEPEST}"
+        raise UsageError(f"model.depth must be even and at least 8 ({form}), got {config.depth}")
     return [total // 3 + (stage >= 3 - total % 3) for stage in range(3)]

@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,13 +18,25 @@ SCHEMA = 1
 
 def _text(value) -> str:
     """Text as it is, null as "", everything else (p, versions, config, warnings) as canonical JSON."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+    if value is not None and not isinstance(value, str):
+        value = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    (value or "").encode()  # a ValueError here rather than where the table is written
+    return value or ""
+
+
+def _mapping(value) -> str:
+    text = _text(value)
+    if text and not isinstance(json.loads(text), dict):
+        raise ValueError(f"{text[:40]} where a mapping is expected")
+    return text
 
 
 def _integer(value):
-    return pd.NA if value in (None, "") else int(value)
+    if value in (None, ""):
+        return pd.NA
+    if abs(int(value)) >= 2**63:
+        raise ValueError(f"{value} is too large")
+    return int(value)
 
 
 def _real(value) -> float:
@@ -37,8 +50,8 @@ COLUMNS = {
     "epochs": _integer, "steps": _integer, "sparsity_weights": _real, "sparsity_all_parameters": _real,
     "parameters": _integer, "maskable_weights": _integer, "active_weights": _integer,
     "train_flops_relative": _real, "inference_flops_relative": _real, "wall_time_s": _real,
-    "peak_memory_bytes": _integer, "device": _text, "device_name": _text, "versions": _text,
-    "git_commit": _text, "config_hash": _text, "config": _text, "warnings": _text, "started": _text,
+    "peak_memory_bytes": _integer, "device": _text, "device_name": _text, "versions": _mapping,
+    "git_commit": _text, "config_hash": _text, "config": _mapping, "warnings": _text, "started": _text,
     "finished": _text,
 }  # fmt: skip
 DTYPES = {_integer: "Int64", _real: "float64"}
@@ -59,7 +72,7 @@ def collect(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     """
     paths, rows = _listed(paths), []
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):  # which is False, too, for a name that no file can have
             raise UsageError(f"{path}: no such file or folder")
         if path.suffix == ".csv":
             rows += _read_results(path)
@@ -101,6 +114,7 @@ def layers_of(runs: pd.DataFrame) -> pd.DataFrame:
             continue
         try:
             part = pd.read_csv(file, dtype={"layer": str, "role": str, "shape": str, "p": str})[LAYER_COLUMNS]
+            part = part.astype(dict.fromkeys(LAYER_COLUMNS[5:], "float64"))
         except (OSError, ValueError, KeyError) as error:
             log.warning("skipped %s: %s", file, _line(error))
             continue
@@ -129,7 +143,7 @@ def _read_run(file: Path) -> dict | None:
         if run["schema"] != SCHEMA:
             raise ValueError(f"its schema is {run['schema']!r}, this version reads {SCHEMA}")
         return _row({**run, "folder": file.parent.as_posix()})
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
         log.warning("skipped %s: %s", file, _line(error))
 
 
@@ -141,7 +155,7 @@ def _read_results(file: Path) -> list[dict]:
             if lacking:
                 raise UsageError(f"{file} is no results.csv of lpss-table: it has no column {lacking[0]!r}")
             return [_row(row) for row in reader]
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, OverflowError, RecursionError, csv.Error) as error:
         raise UsageError(f"{file} cannot be read: {_line(error)}") from error
 
 

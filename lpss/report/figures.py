@@ -23,7 +23,7 @@ MARKERS = "osD^vPX"  # one fewer than colours: the pairs repeat only after 56
 STYLE = {
     "font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "axes.grid.axis": "y", "grid.color": "#dddddd", "grid.linewidth": 0.6,
-    "axes.axisbelow": True, "svg.hashsalt": "lpss",
+    "axes.axisbelow": True, "svg.hashsalt": "lpss", "text.parse_math": False,
 }  # fmt: skip
 
 

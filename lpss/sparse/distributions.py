@@ -18,14 +18,19 @@ def active_counts(shapes: Mapping[str, Sequence[int]], sparsity: float, distribu
             or `erk` (the kernel's sides count too). Layers whose density would pass 1 are dense and the others
             share what remains.
     """
-    if distribution not in DISTRIBUTIONS:
-        raise UsageError(f"unknown layer distribution {distribution!r}; known: {', '.join(DISTRIBUTIONS)}")
+    check_distribution(distribution)
     if not 0 <= sparsity < 1:
         raise UsageError(f"sparsity must be in [0, 1), got {sparsity}")
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     total = round((1 - sparsity) * sum(sizes.values()))
     raw = {name: _raw_density(shape, distribution) for name, shape in shapes.items()}
     return _round_exactly(_scale(raw, sizes, total), sizes, total)
+
+
+def check_distribution(name: str) -> None:
+    """Raises UsageError for a name that is none of `DISTRIBUTIONS`."""
+    if name not in DISTRIBUTIONS:
+        raise UsageError(f"method.distribution: unknown layer distribution {name!r}; known: {', '.join(DISTRIBUTIONS)}")
 
 
 def _raw_density(shape: Sequence[int], distribution: str) -> float:

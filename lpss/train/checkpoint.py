@@ -22,6 +22,7 @@ def load(path: Path, device: torch.device) -> dict | None:
         return None
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        log.warning("%s cannot be read (%s): the run starts afresh", path, str(error).splitlines()[0])
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError, LookupError) as error:
+        reason = " ".join([type(error).__name__, *str(error).splitlines()[:1]])
+        log.warning("%s cannot be read (%s): the run starts afresh", path, reason)
         return None

@@ -25,7 +25,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()  # which the meta device cannot do
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UsageError(f"device={name} cannot be used here: {str(error).splitlines()[0]}") from None
     return device

@@ -5,6 +5,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from lpss.errors import LpssError
 
 
@@ -27,6 +29,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise LpssError(f"{path} could not be written: {error.strerror or error}") from error
+    except (SafetensorError, RuntimeError) as error:  # of save_file and torch.save
+        raise LpssError(f"{path} could not be written, is the disk full? {str(error).splitlines()[0]}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -44,11 +44,14 @@ class RunFolder:
         self.checkpoint = path / "checkpoint.pt"
 
     def result(self) -> dict | None:
-        """run.json's content, or None where the run has not ended."""
+        """run.json's content, or None where the run has not ended. Raises LpssError where it cannot be read."""
         try:
-            return json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+            result = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
             return None
+        except OSError as error:
+            raise LpssError(f"output: {self.path / 'run.json'} cannot be read: {error.strerror}") from None
+        return result if isinstance(result, dict) and {"status", "accuracy_last"} <= result.keys() else None
 
     @contextmanager
     def lock(self) -> Iterator[bool]:

@@ -14,7 +14,7 @@ import torch
 
 from lpss.config import RunConfig
 from lpss.data import DATASETS, AugmentConfig, Batches, eval_batches, hold_out, load
-from lpss.errors import UsageError
+from lpss.errors import LpssError, UsageError
 from lpss.models import MODELS, build_model, choose_model
 from lpss.optim.build import OPTIMIZERS, build_optimizer
 from lpss.optim.groups import layer_p
@@ -323,8 +323,18 @@ class Session:
         state = self.processes.agreed(
             checkpoint.load(self.folder.checkpoint, self.device) if self.processes.first else None
         )
-        if state is None or state.get("hash") != self.config.hash():
+        if not isinstance(state, dict) or state.get("hash") != self.config.hash():
             return
+        try:
+            self._restore(state)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = " ".join([type(error).__name__, *str(error).splitlines()[:1]])
+            raise LpssError(
+                f"{self.folder.checkpoint} does not fit this run ({reason}); remove it to start afresh"
+            ) from error
+        log.info("%s: resumed after step %d", _label(self.config), self.progress.step)
+
+    def _restore(self, state: dict) -> None:
         self.net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.method.load_state_dict(state["method"])
@@ -333,7 +343,6 @@ class Session:
         self.progress = Progress(**state["progress"])
         self.earlier_seconds, self.earlier_nonfinite = state["seconds"], state["nonfinite"]
         torch.set_rng_state(state["rng"].cpu())
-        log.info("%s: resumed after step %d", _label(self.config), self.progress.step)
 
 
 def _label(config: RunConfig) -> str:
@@ -350,5 +359,6 @@ def _import_plugins(names: list[str]) -> None:
     for name in names:
         try:
             importlib.import_module(name)
-        except ImportError as error:
-            raise UsageError(f"plugins: module {name!r} cannot be imported from {Path.cwd()}: {error}") from None
+        except Exception as error:  # a module may fail in any way
+            reason = f"{type(error).__name__}: {error}"
+            raise UsageError(f"plugins: module {name!r} cannot be imported from {Path.cwd()}: {reason}") from error

@@ -90,6 +90,12 @@ def lose_annotations(tiny):
 
 def lose_class(tiny):
     (tiny / "wnids.txt").write_text("n02\n")
+    return "wnids.txt: not a list of two classes or more"
+
+
+def rename_class(tiny):
+    (tiny / "wnids.txt").write_text("n02\nn03\n")
+    (tiny / "train" / "n01").rename(tiny / "train" / "n03")
     return "line 2: the class 'n01' is not in wnids.txt"
 
 
@@ -107,6 +113,7 @@ def claim_to_be_full(tiny):
         lose_test_image,
         lose_annotations,
         lose_class,
+        rename_class,
         claim_to_be_full,
     ],
 )

@@ -1,12 +1,12 @@
 """Runs one command after another, each in a fork of this process: imports and caches are shared, nothing else is.
 
-Reads a case a line from stdin, answers with a line on stdout. A case (JSON): `argv`, the program's name first;
-`cwd`; and, where wanted, `timeout`, `file_size` (bytes after which writing fails), `tmpfs` (a folder that becomes a
-disk of 16 KiB), `unprivileged` (permissions hold for root, too), `unverified` (data files' checksums are not looked
-at). The answer: `code`, negative for a signal, and `stderr`; or `impossible`, why the case cannot be tried here.
+Reads a case a line from stdin, answers with a line on stdout, both JSON. A case: `argv`, the program's name first (one
+of `programs`); `cwd`; and, where wanted, `environment`; `file_size`, bytes at which writing fails; `tmpfs`, a folder
+that is to be a disk of 64 KiB; `unprivileged`, so that permissions hold for root, too; `unverified`, so that nobody
+looks at the checksums of data files. The answer: `code`, negative for a signal, `stdout`, `stderr` and `on_disk`, the
+run.json files on the tmpfs; or `impossible`, why it cannot be tried here.
 """
 
-import contextlib
 import ctypes
 import json
 import os
@@ -19,38 +19,47 @@ import traceback
 from pathlib import Path
 
 MEMORY = 2 * 2**30  # bytes that a case may take beyond what it starts with
-CLONE_NEWNS = 0x20000
-CAPABILITIES = 0x20080522, 0b110  # version 3; overriding permissions to write and to read
+SECONDS = 60
+NEW_MOUNTS = 0x20000  # CLONE_NEWNS
+CAPABILITIES, OVERRIDING = 0x20080522, 0b110  # of version 3: writing and reading what permissions forbid
 
 
 def main() -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    programs = warm()
     answers = os.fdopen(os.dup(1), "w")
-    # A mount of ours is nobody else's.
-    own = libc.unshare(CLONE_NEWNS) == 0 and subprocess.run(["mount", "--make-rprivate", "/"]).returncode == 0
+    every = programs()
+    libc = ctypes.CDLL(None)
+    mounts = hasattr(libc, "unshare") and libc.unshare(NEW_MOUNTS) == 0
+    mounts = mounts and subprocess.call(["mount", "--make-rprivate", "/"]) == 0
     for line in sys.stdin:
         case = json.loads(line)
-        with contextlib.ExitStack() as stack:
-            if tmpfs := case.get("tmpfs"):
-                if not own or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", tmpfs]).returncode:
-                    print(json.dumps({"impossible": "no right to mount a tmpfs"}), file=answers, flush=True)
-                    continue
-                stack.callback(subprocess.run, ["umount", tmpfs], check=True)
-            print(json.dumps(run(case, programs, libc)), file=answers, flush=True)
+        disk = str(Path(case["cwd"], case["tmpfs"])) if "tmpfs" in case else None
+        if disk and not (mounts and not subprocess.call(["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk])):
+            answer = {"impossible": "no right to mount a tmpfs"}
+        elif "unprivileged" in case and os.geteuid() == 0 and not hasattr(libc, "capset"):
+            answer = {"impossible": "root here, and no capset to have fewer rights"}
+        else:
+            answer = run(case, every, libc) | {"on_disk": []}
+        if disk and "code" in answer:
+            answer["on_disk"] = [path.read_text() for path in Path(disk).rglob("run.json")]
+            subprocess.check_call(["umount", disk])
+        print(json.dumps(answer), file=answers, flush=True)
 
 
-def warm() -> dict:
-    """The programs; what they import and what does not depend on a case is there before the first fork."""
+def programs() -> dict:
+    """Name -> main function. What they import, and what no case changes, is here before the first fork."""
     from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
     from hydra.core.global_hydra import GlobalHydra
 
-    from lpss.cli import data, table, train
+    from lpss.cli import data, guarded, table, train
     from lpss.config import RunConfig
+    from lpss.data import DATASETS, load
+    from lpss.data.unpack import unpack, unpack_tree
+    from lpss.models import build_model
     from lpss.optim import native
     from lpss.report import figures  # noqa: F401
     from lpss.train import environment
+    from lpss.train.record import load_weights
     from lpss.train.run import run  # noqa: F401
 
     ConfigStore.instance().store(name="schema", node=RunConfig)
@@ -58,60 +67,68 @@ def warm() -> dict:
         compose("config", ["dataset=synthetic", "optimizer.p={0.5: 1.2}", "sphere.exclude=[head]"])
     GlobalHydra.instance().clear()
     environment.versions(), environment.git_commit(), native.kernel()
-    from sklearn.datasets import load_digits
 
-    load_digits()
-    return {"lpss-train": train.main, "lpss-table": table.main, "lpss-data": data.main}
+    def library(call):
+        """A program out of a function: of what it raises, an LpssError is one line and all else a traceback."""
+        return lambda: guarded("call", lambda: call(*sys.argv[1:]) and None)
+
+    net = build_model({"name": "mlp", "hidden": [4]}, {}, (3,), 2)
+    return {
+        "lpss-train": train.main,
+        "lpss-table": table.main,
+        "lpss-data": data.main,
+        "load": library(lambda name, *folder: load(DATASETS[name].Config(name, {}, {}, *folder), "data", False)),
+        "unpack": library(lambda packed: unpack(Path(packed), {"a.data": 99, "b.data": 99}, Path("out"))),
+        "unpack_tree": library(lambda packed: unpack_tree(Path(packed), Path("out"), 99)),
+        "load_weights": library(lambda path: load_weights(path, net)),
+    }
 
 
-def run(case: dict, programs: dict, libc: ctypes.CDLL) -> dict:
-    out, err = (os.memfd_create(name) for name in ("stdout", "stderr"))
+def run(case: dict, every: dict, libc: ctypes.CDLL) -> dict:
+    """Run the case in a fork, to its end or to its time limit."""
+    streams = {name: os.memfd_create(name) for name in ("stdout", "stderr")}
     child = os.fork()
     if not child:
-        os.dup2(out, 1), os.dup2(err, 2)
+        for number, stream in enumerate(streams.values(), 1):
+            os.dup2(stream, number)
         code = 1
         try:
             confine(case, libc)
             sys.argv = case["argv"]
-            code = programs[case["argv"][0]]() or 0
+            code = every[case["argv"][0]]() or 0
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         except BaseException:
             traceback.print_exc()
         finally:
-            with contextlib.suppress(OSError):
-                sys.stdout.flush(), sys.stderr.flush()
+            sys.stdout.flush(), sys.stderr.flush()
             os._exit(code)
-    deadline = time.monotonic() + case.get("timeout", 30)
+    end = time.monotonic() + SECONDS
     while not (done := os.waitpid(child, os.WNOHANG))[0]:
-        if time.monotonic() > deadline:
+        time.sleep(0.002)
+        if time.monotonic() > end:
             os.kill(child, signal.SIGKILL)
-            done = os.waitpid(child, 0)
-            break
-        time.sleep(0.003)
-    texts = {}
-    for name, file in (("stdout", out), ("stderr", err)):
-        os.lseek(file, 0, os.SEEK_SET)
-        with os.fdopen(file, "rb") as stream:
-            texts[name] = stream.read().decode(errors="replace")
-    return {"code": os.waitstatus_to_exitcode(done[1]), **texts}
+    answer = {"code": os.waitstatus_to_exitcode(done[1])}
+    for name, stream in streams.items():
+        os.lseek(stream, 0, os.SEEK_SET)
+        with os.fdopen(stream, "rb") as file:
+            answer[name] = file.read().decode(errors="backslashreplace")
+    return answer
 
 
 def confine(case: dict, libc: ctypes.CDLL) -> None:
-    """Apply what the case asks for to this process."""
+    """Put this process where the case wants it."""
     os.chdir(case["cwd"])
-    for key, value in case.get("env", {}).items():
-        os.environ[key] = value
-    have = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (have + MEMORY, have + MEMORY))
-    if "file_size" in case:
+    os.environ.update(case.get("environment", {}))
+    memory = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    if size := case.get("file_size"):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (case["file_size"], case["file_size"]))
-    if case.get("unprivileged"):
-        version, overriding = CAPABILITIES
-        header, sets = (ctypes.c_uint32 * 2)(version, 0), (ctypes.c_uint32 * 6)()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    if case.get("unprivileged") and os.geteuid() == 0:
+        header, sets = (ctypes.c_uint32 * 2)(CAPABILITIES, 0), (ctypes.c_uint32 * 6)()
         libc.capget(header, sets)
-        sets[0] &= ~overriding  # of the effective ones
+        sets[0] &= ~OVERRIDING  # the effective ones
         libc.capset(header, sets)
     if case.get("unverified"):
         from lpss.data import store

@@ -54,9 +54,10 @@ def test_the_result_is_valid_json_without_nan_and_ends_the_checkpoint(tmp_path):
     folder = RunFolder(tmp_path)
     folder.checkpoint.write_bytes(b"")
     assert folder.result() is None
-    folder.write_result({"a": float("nan"), "b": {"c": [float("inf"), 1.5]}, "p": {0.5: 1.2}})
-    text = (tmp_path / "run.json").read_text()
-    assert json.loads(text, parse_constant=pytest.fail) == {"a": None, "b": {"c": [None, 1.5]}, "p": {"0.5": 1.2}}
+    facts = {"status": "diverged", "accuracy_last": float("nan"), "b": {"c": [float("inf"), 1.5]}, "p": {0.5: 1.2}}
+    folder.write_result(facts)
+    stored = json.loads((tmp_path / "run.json").read_text(), parse_constant=pytest.fail)
+    assert stored == facts | {"accuracy_last": None, "b": {"c": [None, 1.5]}, "p": {"0.5": 1.2}}
     assert folder.result()["b"]["c"] == [None, 1.5] and not folder.checkpoint.exists()
 
 

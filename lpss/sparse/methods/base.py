@@ -197,7 +197,8 @@ class Window:
 
     def __init__(self, begin: float, end: float, update_every: int, total_steps: int, updates: int = 50):
         check_range(begin, "method.begin", 0, 1, open_high=True)
-        check_range(end, "method.end", begin, 1, open_low=True)
+        if not begin < end <= 1:
+            raise UsageError(f"method.end must be in (method.begin, 1], got {end} with method.begin={begin}")
         if update_every < 0:
             raise UsageError(f"method.update_every must be at least 1, or 0 for automatic, got {update_every}")
         self.first, self.last = round(begin * total_steps), round(end * total_steps)

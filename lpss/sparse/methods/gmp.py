@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lpss.sparse.distributions import active_counts
+from lpss.sparse.distributions import active_counts, check_distribution
 from lpss.sparse.methods.base import METHODS, Method, Window
 from lpss.sparse.select import top_k
 
@@ -26,6 +26,7 @@ class GMP(Method):
         update_every: int = 0
 
     def check(self) -> None:
+        check_distribution(self.config.distribution)
         self.window = Window(self.config.begin, self.config.end, self.config.update_every, self.total_steps)
 
     def due(self) -> bool:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lpss.errors import UsageError
-from lpss.sparse.distributions import active_counts
+from lpss.sparse.distributions import active_counts, check_distribution
 from lpss.sparse.methods.base import METHODS, Method
 from lpss.sparse.methods.set import DropGrow
 from lpss.sparse.select import top_k
@@ -28,6 +28,7 @@ class SNIP(Method):
     def check(self) -> None:
         if self.config.scope not in ("global", "layer"):
             raise UsageError(f"method.scope must be global or layer, got {self.config.scope!r}")
+        check_distribution(self.config.distribution)
 
     def distribution(self) -> str:
         return self.config.distribution if self.config.scope == "layer" else "uniform"
