@@ -76,6 +76,10 @@ def main() -> None:
     except KeyboardInterrupt:
         print("lpss-train: interrupted; the same command continues from the last checkpoint", file=sys.stderr)
         sys.exit(130)
+    if "torch" in sys.modules:  # else nothing was run
+        from lpss.train.distributed import leave_processes
+
+        leave_processes()
 
 
 def _exit(error: LpssError) -> None:

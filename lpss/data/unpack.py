@@ -1,6 +1,7 @@
 """Archives taken apart member by member: names and sizes in them are never trusted."""
 
 import errno
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -20,7 +21,17 @@ def _damage(packed: Path) -> Iterator[None]:
     """Turn what the archive modules raise for a broken archive into a DataError."""
     try:
         yield
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, ValueError) as error:
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        struct.error,
+        EOFError,
+        RuntimeError,
+        ValueError,
+    ) as error:
+        raise DataError(f"{packed.name} is damaged ({error})") from error
+    except TypeError as error:  # of tarfile, where a gzip header is cut off
         raise DataError(f"{packed.name} is damaged ({error})") from error
     except OSError as error:
         if error.errno not in (None, errno.EINVAL):  # a full disk, say; those two are wrong headers and places

@@ -161,11 +161,10 @@ def by_hand(make):
         yield make.train("sparsity=0.99999", f"method={method}", wrong=False)
     yield from map(make.train, MISTAKES)
     for group in ("dataset", "model", "optimizer", "method", "schedule", "experiment"):
-        for value in ("letterr", "[a,b]", "../config"):
-            yield make.train(f"{group}={value}", names=[group, value])
+        yield make.train(f"{group}=letterr")
         yield make.train(f"{group}=null", wrong=group != "experiment")
-        if group != "experiment":
-            yield make.train(f"{group}.nme=1")
+        yield make.train(f"{'' if group == 'experiment' else group + '.'}nme=1")
+    yield from (make.train(f"model={value}", names=["model", value]) for value in ("[a,b]", "../config", "''"))
     for overrides in TOGETHER:
         key, _, value = overrides[-1].partition("=")
         yield make.train(*overrides, names=[key.rpartition(".")[2], value, "model=cnn_mnist"])
@@ -209,7 +208,8 @@ def mutated(make):
             f"{key}={value}" * rng.randint(2, 900),
             f"hydra.{hydra}={value}",
         )[number % 15]
-        names = [*key.split("."), override.lstrip("+-~@!= ")[:9], "nope", "NO_SUCH", "hydra"]
+        said = override.lstrip("+-~@!= ")
+        names = [*key.split("."), typo.split(".")[0], said[:9], said[-9:], "nope", "NO_SUCH", "hydra"]
         yield make.train(override, names=names, wrong=False)
 
 
@@ -221,7 +221,7 @@ CONFIGS = {  # a file -> what it may hold
         "# @package\nseed: 1", "# @package nowhere.at.all\nseed: 1", "# @package _group_\nseed: 1",
         *(GLOBAL + text for text in (
             "sparsiti: 0.5", "train: [1]", "train: 5", "method: null", "optimizer: []", "seed: [1]", "defaults: 5",
-            "1: 2", "defaults:\n  - override /method: mthd", "defaults:\n  - mine", "seed: ${seed}", "seed: ${nope}",
+            "defaults:\n  - override /method: mthd", "defaults:\n  - mine", "seed: ${seed}", "seed: ${nope}",
             'output: "a\\0b"', "train: {epochs: 1, epochs: 2}", "? [a]\n: 1", "seed: 2001-01-01",
             "seed: !!python/object/apply:os.getpid []", "optimizer: {p: {0.5: 1.3, stem: 1.2}}",
             "sphere: {exclude: {a: 1}}",
@@ -503,10 +503,10 @@ def places(make):
     files = locked({"no/synthetic-mlp": None}, "no/synthetic-mlp", 0o500)
     yield make.train("output=no", names=["no/"], prepare=files, options={"unprivileged": True})
     large = "dataset.model.hidden=[128,64]"  # weights of 50 kB, a checkpoint of 200
-    for size in (700, 1_500, 4_000, 20_000, 40_000, 100_000):
+    for size in (700, 1_500, 4_000, 40_000, 100_000):
         yield make.train(large, *LONGER[:2], names=["could not be written"], options={"file_size": size})
     yield make.train(large, "output=disk", names=["disk/"], prepare=put({"disk": None}), options={"tmpfs": "disk"})
-    for content in (b"", b"{", b"null", b"[]", b"1", b"{}", b'{"status": "finished"}', b'{"status": ["finished"]}',
+    for content in (b"", b"null", b"[]", b"{}", b'{"status": "finished"}', b'{"status": ["finished"]}',
                     b"\xff", b"[" * 100_000, b'{"status": NaN, "accuracy_last": {}}'):  # fmt: skip
         yield longer(f"{make.run}/run.json", content, wrong=False)
     saved = (make.interrupted / make.run / "checkpoint.pt").read_bytes()
@@ -544,6 +544,7 @@ def records(make):
         wrong += [
             json.dumps(RUN | {key: value}).encode() for value in Random(key).sample(VALUES, min(ROUNDS, len(VALUES)))
         ]
+    for key in ("schema", "status", "dataset", "sparsity", "seed", "accuracy_last", "config", "finished"):
         wrong.append(json.dumps({name: value for name, value in RUN.items() if name != key}).encode())
     for number, content in enumerate(wrong):
         files = put({"runs/a/run.json": content, "runs/b/run.json": GOOD})
@@ -553,7 +554,7 @@ def records(make):
             yield make.case(["lpss-table", "runs/a", "--results", "r.csv"], ["runs/a"], files)
         if number % 5 == 0:
             yield make.case(
-                ["lpss-train", "--from", "runs/a/run.json"], ["runs/a/run.json", "dataset.name"], files, True
+                ["lpss-train", "--from", "runs/a/run.json"], ["runs/a/run.json", "dataset.name", "Key"], files, True
             )
     for content in (b"", b"\xff\xfe", LAYERS_CSV.encode(), f"{LAYERS_CSV}a,b\n".encode(),
                     f"{LAYERS_CSV}a,b,c,d,e,f,g,h,i\n".encode(), f"{LAYERS_CSV},,,,1e999,nan,0,inf,\n".encode(),
@@ -605,7 +606,7 @@ def test_the_same_in_processes_of_their_own(make, attempt):
             make.train("experiment=mine", "--config-dir", "conf", prepare=put({"conf/experiment/mine.yaml": b"{"})),
             make.train(b"experiment_name=\xff", names=["experiment_name"]),
             make.train("optimizer.p=1", names=["optimizer"]),
-            make.train("train.batch_size=61"),
+            make.train("train.validation=2"),
             make.train("seed=5", wrong=False),
             make.case(["lpss-train", "--from", "a.json"], ["a.json"], put({"a.json": b"[" * 100_000}), True),
             make.case(["lpss-table", "runs"], ["run.json"], put({"runs/run.json": b"[" * 100_000}), True),

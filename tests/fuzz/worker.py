@@ -8,6 +8,7 @@ run.json files on the tmpfs; or `impossible`, why it cannot be tried here.
 """
 
 import ctypes
+import gc
 import json
 import os
 import resource
@@ -27,6 +28,7 @@ CAPABILITIES, OVERRIDING = 0x20080522, 0b110  # of version 3: writing and readin
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     every = programs()
+    gc.freeze()  # else the garbage collector of every fork copies all that memory
     libc = ctypes.CDLL(None)
     mounts = hasattr(libc, "unshare") and libc.unshare(NEW_MOUNTS) == 0
     mounts = mounts and subprocess.call(["mount", "--make-rprivate", "/"]) == 0
@@ -48,6 +50,7 @@ def main() -> None:
 def programs() -> dict:
     """Name -> main function. What they import, and what no case changes, is here before the first fork."""
     from hydra import compose, initialize_config_dir
+    from hydra._internal.hydra import Hydra
     from hydra.core.config_store import ConfigStore
     from hydra.core.global_hydra import GlobalHydra
 
@@ -58,14 +61,14 @@ def programs() -> dict:
     from lpss.models import build_model
     from lpss.optim import native
     from lpss.report import figures  # noqa: F401
-    from lpss.train import environment
+    from lpss.train import environment, run  # noqa: F401
     from lpss.train.record import load_weights
-    from lpss.train.run import run  # noqa: F401
 
     ConfigStore.instance().store(name="schema", node=RunConfig)
     with initialize_config_dir(train.config_path(), version_base="1.3"):
         compose("config", ["dataset=synthetic", "optimizer.p={0.5: 1.2}", "sphere.exclude=[head]"])
     GlobalHydra.instance().clear()
+    Hydra.get_mode = lambda *arguments, **named: None  # composes all once more, only to look for hydra.mode
     environment.versions(), environment.git_commit(), native.kernel()
 
     def library(call):

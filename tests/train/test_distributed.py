@@ -20,7 +20,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from lpss.config import RunConfig, plain_config
 from lpss.train import run as run_module
-from lpss.train.distributed import join_processes
+from lpss.train.distributed import leave_processes
 
 conf, folder, *overrides = sys.argv[1:]
 ConfigStore.instance().store(name="schema", node=RunConfig)
@@ -36,6 +36,7 @@ class Session(run_module.Session):
 
 run_module.Session = Session
 run_module.run(config)
+leave_processes()
 """
 
 
