@@ -99,13 +99,17 @@ class RunFolder:
         write_atomically(self.path / "weights.safetensors", lambda temporary: save_file(tensors, temporary))
 
     def write_result(self, result: dict) -> None:
-        """run.json, last of all; NaN becomes null. The checkpoint has served its purpose then."""
+        """run.json, last of all; NaN becomes null. Unless the run has failed, its checkpoint has served its purpose."""
         write_text(self.path / "run.json", json.dumps(_without_nan(result), indent=1) + "\n")
-        self.checkpoint.unlink(missing_ok=True)
+        if result["status"] != "failed":
+            self.checkpoint.unlink(missing_ok=True)
 
     def log_handler(self) -> logging.Handler:
-        """A handler that appends to run.log."""
-        handler = logging.FileHandler(self.path / "run.log", encoding="utf-8")
+        """A handler that appends to run.log. Raises LpssError where it cannot be opened."""
+        try:
+            handler = logging.FileHandler(self.path / "run.log", encoding="utf-8")
+        except OSError as error:
+            raise LpssError(f"output: {self.path / 'run.log'} cannot be written: {error.strerror}") from None
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         return handler
 

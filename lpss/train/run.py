@@ -66,7 +66,7 @@ def run(config: RunConfig, *, bar: bool = False) -> dict:
     another process is training is left to it (status `running`).
 
     Raises LpssError for what the user can mend. Other exceptions are recorded in run.json with status `failed`
-    before they are raised again; such a run is trained anew at the next call.
+    before they are raised again; such a run goes on from its last checkpoint at the next call.
     """
     config = complete(config)
     processes = join_processes()

@@ -3,8 +3,10 @@
 import os
 import pickle
 
+import pytest
 import torch
 
+from lpss.errors import LpssError
 from lpss.train import checkpoint
 
 CPU = torch.device("cpu")
@@ -22,6 +24,12 @@ def test_nested_state_comes_back(tmp_path):
 
 def test_no_file_is_no_state(tmp_path):
     assert checkpoint.load(tmp_path / "none.pt", CPU) is None
+
+
+def test_what_is_no_file_is_named(tmp_path):
+    (tmp_path / "c.pt").mkdir()
+    with pytest.raises(LpssError, match=r"c\.pt cannot be read: Is a directory; remove it"):
+        checkpoint.load(tmp_path / "c.pt", CPU)
 
 
 def test_code_in_a_checkpoint_is_never_run(tmp_path, caplog):

@@ -69,4 +69,4 @@ def test_a_half_written_result_counts_as_none(tmp_path):
 def test_an_output_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LpssError, match="run.json could not be written"):
-        RunFolder(tmp_path / "file" / "below").write_result({})
+        RunFolder(tmp_path / "file" / "below").write_result({"status": "finished"})

@@ -334,18 +334,23 @@ def test_a_diverged_run_ends_with_that_status_and_is_not_repeated(composed):
     assert run(composed(*settings))["status"] == "diverged"
 
 
-def test_a_failed_run_is_recorded_raised_and_trained_anew_next_time(composed, monkeypatch):
-    def broken(self):
-        raise RuntimeError("out of memory")
+def test_a_failed_run_is_recorded_raised_and_goes_on_from_its_checkpoint_next_time(composed, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    sound = RigL.step
+
+    def breaks(self, descend=None):
+        if self.steps == 20:  # of 32, 8 an epoch
+            raise RuntimeError("out of memory")
+        sound(self, descend)
 
     with monkeypatch.context() as patch:
-        patch.setattr(RigL, "step", broken)
+        patch.setattr(RigL, "step", breaks)
         with pytest.raises(RuntimeError):
             run(composed(*SMALL, "method=rigl"))
     stored = RunFolder(complete(composed(*SMALL, "method=rigl")).folder()).result()
     assert stored["status"] == "failed" and stored["error"] == "RuntimeError: out of memory"
-    assert stored["accuracy_last"] is None
     assert run(composed(*SMALL, "method=rigl"))["status"] == "finished"
+    assert "resumed after step 16" in caplog.text
 
 
 def test_wrong_settings_leave_no_folder(composed, tmp_path):
