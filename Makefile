@@ -4,10 +4,6 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-DATASETS ?= adult,connect4,dna,mushroom,letter,climate,web
-METHODS ?= dense,set,static,rigl,snip,lpss
-SPARSITIES ?= 0.5,0.8,0.9
-SEEDS ?= 0,1,2
 ARGS ?=
 
 .PHONY: help install demo test test-all fuzz lint reproduce-table4 clean
@@ -40,11 +36,9 @@ fuzz: $(STAMP)          ## wrong settings and files by the hundred: a minute and
 lint: $(STAMP)          ## ruff
 	$(BIN)/ruff check .
 
-reproduce-table4: $(STAMP)  ## the paper's Table 4 (DATASETS=letter,dna METHODS=lpss,rigl SPARSITIES=0.9 SEEDS=0,1,2 choose a part)
-	$(BIN)/lpss-train --multirun experiment=table4 output=outputs/table4 dataset=$(DATASETS) method=$(METHODS) \
-	    sparsity=$(SPARSITIES) seed=$(SEEDS) $(ARGS)
-	$(BIN)/lpss-table outputs/table4 --published --output outputs/table4/table4.md --results outputs/table4/results.csv
-	@cat outputs/table4/table4.md
+reproduce-table4: $(STAMP)  ## the paper's Table 4 (TABLES=table4 DATASETS=letter,dna METHODS=lpss,rigl SPARSITIES=0.9 SEEDS=0,1,2 choose a part)
+	$(BIN)/python scripts/reproduce_table4.py $(foreach part,TABLES DATASETS METHODS SPARSITIES SEEDS IMAGES,\
+	    $(if $($(part)),--$(shell echo $(part) | tr A-Z a-z) $($(part)))) $(ARGS)
 
 clean:           ## remove .venv and caches, not outputs
 	rm -rf $(VENV) .pytest_cache .ruff_cache build dist *.egg-info

@@ -60,6 +60,13 @@ class LayerRule:
 
 
 @dataclass
+class MaskRule(LayerRule):
+    """`rescale`: whether neurons are scaled to the inputs that the first mask leaves them."""
+
+    rescale: bool = False
+
+
+@dataclass
 class RunConfig:
     """One run. `experiment_name` labels the runs of an experiment file; `plugins` are modules to import first;
     `threads` is the number of CPU threads, null for torch's own choice."""
@@ -79,7 +86,7 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     sphere: LayerRule = field(default_factory=lambda: LayerRule(["head"]))
-    mask: LayerRule = field(default_factory=LayerRule)
+    mask: MaskRule = field(default_factory=MaskRule)
 
     def to_dict(self) -> dict:
         """Plain nested dicts, as saved in config.yaml and run.json."""

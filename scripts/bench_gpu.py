@@ -17,9 +17,10 @@ from itertools import chain, count
 from pathlib import Path
 
 import torch
-from benchmark import composed, write_json
+from benchmark import write_json
 
 import lpss
+from lpss.cli.compose import compose_run
 from lpss.data import AugmentConfig, Batches, Split
 from lpss.models import build_model
 from lpss.optim.build import build_optimizer
@@ -82,7 +83,7 @@ def wait(device: torch.device) -> None:
 def measure(net_name: str, mode: Modes, method_name: str, device: torch.device, seconds: float) -> dict:
     """Throughput, step time and peak memory of one net, mode and method."""
     dataset, shape, classes = NETS[net_name]
-    config = complete(composed([f"dataset={dataset}", f"method={method_name}"]))
+    config = complete(compose_run([f"dataset={dataset}", f"method={method_name}"]))
     batch_size, augment = config.train.batch_size, AugmentConfig.of(config.dataset["augment"])
     if mode.capture and device.type != "cuda":
         raise ValueError("steps can be captured on CUDA devices alone")

@@ -24,13 +24,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from bench_optimizer import Textbook
-from benchmark import composed, write_json
+from benchmark import write_json
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 import lpss
 import lpss.data
+from lpss.cli.compose import compose_run
 from lpss.data import DATASETS, AugmentConfig, load
 from lpss.options import make_options
 from lpss.train.environment import choose_device, device_name
@@ -166,7 +167,7 @@ def measure(overrides: list[str], turns: int, workers: int | None) -> dict[str, 
     """Contestant -> median seconds a step."""
 
     def session(*more: str) -> Session:
-        config = complete(composed([*overrides, "sparsity=0.9", "train.epochs=1000", *more]))
+        config = complete(compose_run([*overrides, "sparsity=0.9", "train.epochs=1000", *more]))
         return Session(config, RunFolder(Path("unused")))
 
     dense = ["method=dense"]
@@ -238,7 +239,7 @@ def main() -> None:
     rows = []
     for dataset in args.datasets:
         overrides = [f"dataset={dataset}", f"device={args.device}", *args.overrides]
-        batch = composed(overrides).train.batch_size
+        batch = compose_run(overrides).train.batch_size
         one = row(dataset, batch, measure(overrides, args.turns, None if args.without_dataloader else args.workers))
         rows.append(one)
         print(

@@ -28,10 +28,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from benchmark import CORES, composed, write_json
+from benchmark import write_json
 
+from lpss.cli.compose import compose_run
 from lpss.config import RunConfig
-from lpss.train.environment import choose_device, device_name
+from lpss.train.environment import choose_device, device_name, usable_cores
 from lpss.train.run import run
 
 PATIENCE = 600  # seconds in which all processes must have started
@@ -136,16 +137,16 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="further settings of lpss-train")
     args = parser.parse_args()
     device = choose_device(args.device)
-    processes = args.processes or ([1, CORES] if device.type == "cpu" else [1, 2, 4, 8])
+    processes = args.processes or ([1, usable_cores()] if device.type == "cpu" else [1, 2, 4, 8])
     runs = args.runs or 2 * max(processes)
     arrangements = dict.fromkeys([(1, 1)] + [(count, 1) for count in processes])
     if device.type == "cpu":
         arrangements |= dict.fromkeys((1, count) for count in processes)
     budget = [f"train.max_steps={args.steps}"] if args.steps else ["train.epochs=3"]
     chosen = [f"dataset={args.dataset}", f"method={args.method}", f"device={args.device}", *budget, *args.overrides]
-    config = composed(chosen)
+    config = compose_run(chosen)
 
-    print(f"{device_name(device)}, {CORES} cores, torch {torch.__version__}: {runs} runs, {' '.join(chosen)}\n")
+    print(f"{device_name(device)}, {usable_cores()} cores, torch {torch.__version__}:", runs, "runs,", *chosen, "\n")
     measured = {arrangement: [] for arrangement in arrangements}
     for _ in range(args.rounds):
         for (count, threads), rounds in measured.items():

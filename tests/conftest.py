@@ -4,10 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 
-from lpss.config import RunConfig, plain_config
+from lpss.cli.compose import compose_run
+from lpss.config import RunConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -17,9 +16,7 @@ def composed(tmp_path):
     """composed("dataset=letter", ...) -> the RunConfig that lpss-train would run, with its output in tmp_path."""
 
     def build(*overrides: str) -> RunConfig:
-        ConfigStore.instance().store(name="schema", node=RunConfig)
-        with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-            return plain_config(compose("config", [f"output={tmp_path / 'outputs'}", *overrides]))
+        return compose_run([f"output={tmp_path / 'outputs'}", *overrides])
 
     return build
 

@@ -15,8 +15,8 @@ from lpss.train.run import complete, run
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 CHOICES = {
-    group: sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-    for group in ("dataset", "model", "optimizer", "method", "schedule", "experiment")
+    group: sorted(path.relative_to(CONF / group).with_suffix("").as_posix() for path in (CONF / group).rglob("*.yaml"))
+    for group in ("dataset", "model", "optimizer", "method", "schedule", "experiment", "tuned")
 }
 NEEDS_IMAGES = {"cnn_mnist": "dataset=mnist", "cnn_fashion_mnist": "dataset=mnist", "wrn": "dataset=mnist"}
 
@@ -57,8 +57,8 @@ def test_optimizer_files_show_every_option_with_its_default(name):
 
 @pytest.mark.parametrize("name", CHOICES["experiment"])
 def test_every_experiment_trains(composed, name):
-    config = composed(f"experiment={name}", "train.max_steps=1")
-    assert config.experiment_name == name
+    config = composed(f"experiment={name}", "train.max_steps=1", "train.batch_size=8")
+    assert config.experiment_name == name.split("/")[0]
     images = {"fashion_mnist": [1, 28, 28], "mnist": [1, 28, 28], "cifar10": [3, 32, 32], "tiny_imagenet": [3, 64, 64]}
     if config.dataset["name"] != "digits":  # the real set may not be here; made-up rows of its shape show that all fits
         config.dataset = {
@@ -66,8 +66,19 @@ def test_every_experiment_trains(composed, name):
             "image_shape": images.get(config.dataset["name"]),
             "test_size": 20,
             "train_size": config.train.batch_size,
-            "augment": config.dataset["augment"],
+            "augment": config.dataset.get("augment", {}),
             "model": config.dataset["model"],
         }
     result = run(config)
-    assert result["steps"] == 1 and result["experiment"] == name
+    assert result["steps"] == 1 and result["experiment"] == name.split("/")[0]
+
+
+@pytest.mark.parametrize("name", CHOICES["tuned"])
+def test_tuned_settings_belong_to_an_experiment_and_give_way_to_the_command_line(composed, name):
+    experiment, _, method = name.rpartition("/")
+    assert experiment in CHOICES["experiment"]
+    for key, value in yaml.safe_load((CONF / "tuned" / f"{name}.yaml").read_text())["optimizer"].items():
+        chosen = (f"experiment={experiment}", f"method={method}")
+        assert composed(*chosen).optimizer[key] == value
+        if key == "lr":
+            assert composed(*chosen, "optimizer.lr=0.123").optimizer["lr"] == 0.123

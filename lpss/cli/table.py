@@ -1,12 +1,13 @@
-"""lpss-table: run folders -> a table of means and standard deviations, and a figure."""
+"""lpss-table: run folders -> a table of means and standard deviations, figures, and what can be told apart."""
 
 import argparse
 import sys
 
 from lpss.cli import guarded
-from lpss.report.collect import collect, layers_of, to_results_csv, write_text
+from lpss.report.collect import collect, layers_of, of_experiment, to_results_csv, write_text
 from lpss.report.render import DEFAULT_LAYOUT, LAYOUTS, render
 from lpss.report.tables import aggregate, compare
+from lpss.report.verdict import write_verdict
 
 DESCRIPTION = """Mean and standard deviation over seeds of the finished runs below the given paths: a line for
 each data set, sparsity, method and differing setting. The table goes to stdout, remarks to stderr."""
@@ -20,6 +21,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     runs = collect(args.paths)
+    if args.experiment:
+        runs = of_experiment(runs, args.experiment)
     table = aggregate(runs)
     if args.published or args.source:
         table = compare(table, args.source or "paper")
@@ -31,6 +34,12 @@ def _run(args: argparse.Namespace) -> None:
         from lpss.report.figures import accuracy_figure
 
         accuracy_figure(runs, args.figure, layers_of(runs))
+    if args.paired:
+        write_verdict(runs, args.paired)
+    if args.ranks:
+        from lpss.report.rank_figure import rank_figure
+
+        rank_figure(runs, args.ranks)
     _remarks(runs)
     if args.output:
         write_text(args.output, text)
@@ -57,12 +66,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="folders that hold runs at any depth, or a results.csv (default: outputs)",
     )
+    add("--experiment", metavar="NAME", help="only runs of this experiment_name")
     add("--format", choices=list(DEFAULT_LAYOUT), default="markdown", help="default: markdown")
     add("--layout", choices=LAYOUTS, help="long: a line a cell; wide: a column a method (default for latex)")
     add("--published", action="store_true", help="the paper's figures beside ours, and the difference")
     add("--source", metavar="NAME", help="compare with another published source than the paper")
     add("--output", metavar="FILE", help="write the table here instead of to stdout")
     add("--figure", metavar="FILE", help="draw accuracy and sparsity per layer into a .png, .pdf or .svg")
+    add("--paired", metavar="FILE", help="LpSS against the best other method, with p values, and ranks: a .md or .csv")
+    add("--ranks", metavar="FILE", help="draw average ranks and their critical difference into a .png, .pdf or .svg")
     add("--results", metavar="FILE", help="write a csv with a row a run, from which the table can be rebuilt")
     return parser
 

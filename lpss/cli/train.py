@@ -4,7 +4,6 @@ import logging
 import os
 import sys
 from concurrent.futures import BrokenExecutor
-from pathlib import Path
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -15,18 +14,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from lpss.cli import guarded
+from lpss.cli.compose import config_path
 from lpss.cli.repeat import repeat
 from lpss.config import RunConfig, plain_config
 from lpss.errors import LpssError, UsageError
 
 log = logging.getLogger("lpss")
 TRACEBACKS = "HYDRA_FULL_ERROR" in os.environ  # Hydra's own switch
-
-
-def config_path() -> str:
-    """The checkout's conf/ where it lies beside the package, else the copy inside the installed package."""
-    beside = Path(__file__).resolve().parents[2] / "conf"
-    return str(beside) if (beside / "config.yaml").exists() else "pkg://lpss.conf"
 
 
 def job(config: DictConfig) -> float | None:

@@ -17,7 +17,7 @@ OPTIMIZERS = Registry("optimizer")
 
 # p=auto, by requested sparsity (linear between, constant outside): small enough to reach it with LpSS's zeta_w, and
 # with a whole dual exponent q = 3, 4, 5, whose powers are products.
-AUTO_P = {0.5: 3 / 2, 0.8: 4 / 3, 0.9: 5 / 4}
+AUTO_P = {0.5: 2.0, 0.8: 1.75, 0.9: 1.5}
 
 
 @OPTIMIZERS.register("sgd")

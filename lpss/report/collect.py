@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from lpss.errors import LpssError, UsageError
+from lpss.registry import suggestion
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ COLUMNS = {
     "optimizer": _text, "sparsity": _real, "seed": _integer, "p": _text, "accuracy_last": _real,
     "accuracy_best": _real, "accuracy_best_epoch": _integer, "evaluated_on": _text, "loss_last": _real,
     "epochs": _integer, "steps": _integer, "sparsity_weights": _real, "sparsity_all_parameters": _real,
-    "parameters": _integer, "maskable_weights": _integer, "active_weights": _integer,
+    "sparsity_own": _real, "parameters": _integer, "maskable_weights": _integer, "active_weights": _integer,
     "train_flops_relative": _real, "inference_flops_relative": _real, "wall_time_s": _real,
     "peak_memory_bytes": _integer, "device": _text, "device_name": _text, "versions": _mapping,
     "git_commit": _text, "config_hash": _text, "config": _mapping, "warnings": _text, "started": _text,
@@ -83,6 +84,15 @@ def collect(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
         raise UsageError(f"no runs (run.json files) in {', '.join(map(str, paths))}")
     types = {name: DTYPES[convert] for name, convert in COLUMNS.items() if convert in DTYPES}
     return _newest(pd.DataFrame(rows, columns=list(COLUMNS)).astype(types))
+
+
+def of_experiment(runs: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The runs whose `experiment` this is. Raises UsageError where there are none."""
+    chosen = runs[runs["experiment"] == name]
+    if chosen.empty:
+        known = sorted(set(runs["experiment"]) - {""})
+        raise UsageError(f"--experiment {name}: no such runs{suggestion(name, known)}; there are {', '.join(known)}")
+    return chosen.reset_index(drop=True)
 
 
 def to_results_csv(frame: pd.DataFrame, path: str | Path) -> None:

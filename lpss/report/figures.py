@@ -1,6 +1,5 @@
 """Pictures of the runs: accuracy against method, and where in the network the zeros lie."""
 
-import math
 from pathlib import Path
 
 import pandas as pd
@@ -10,21 +9,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from lpss.errors import LpssError, UsageError
+from lpss.errors import UsageError
 from lpss.report.names import DATASETS, METHODS, rank
-from lpss.report.tables import decimals, natural, settle
+from lpss.report.picture import STYLE, picture_path, save
+from lpss.report.tables import decimals, finished, natural, settle
 
 PANEL = ["dataset", "experiment", "model", "evaluated_on"]
-FORMATS = (".png", ".pdf", ".svg")
 MANY_LAYERS = 12  # more names than this stand upright
 # Okabe and Ito: told apart by the colour-blind; the markers tell them apart in grey.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D1F", "#555555")
 MARKERS = "osD^vPX"  # one fewer than colours: the pairs repeat only after 56
-STYLE = {
-    "font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "axes.grid.axis": "y", "grid.color": "#dddddd", "grid.linewidth": 0.6,
-    "axes.axisbelow": True, "svg.hashsalt": "lpss", "text.parse_math": False,
-}  # fmt: skip
 
 
 def accuracy_figure(runs: pd.DataFrame, path: str | Path, layers: pd.DataFrame | None = None) -> None:
@@ -36,11 +30,8 @@ def accuracy_figure(runs: pd.DataFrame, path: str | Path, layers: pd.DataFrame |
     experiments or models gets a row for each. Only finished runs are drawn. Raises UsageError for another
     suffix or where there is nothing to draw, LpssError where the file cannot be written.
     """
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"cannot draw {path}: use a name that ends in {', '.join(FORMATS)}")
-    runs = settle(runs)
-    runs = runs[(runs["status"] == "finished") & runs["accuracy_last"].map(math.isfinite)]
+    path = picture_path(path)
+    runs = finished(settle(runs))
     if runs.empty:
         raise UsageError("no finished run to draw")
     runs = runs.assign(label=[_label(*pair) for pair in zip(runs["method"], runs["settings"], strict=True)])
@@ -61,7 +52,7 @@ def accuracy_figure(runs: pd.DataFrame, path: str | Path, layers: pd.DataFrame |
             _draw_layers(right, layers[layers["folder"].isin(cell["folder"])], looks)
         handles = [Line2D([], [], color=c, marker=m, label=label) for label, (c, m) in looks.items()]
         figure.legend(handles=handles, loc="outside lower center", ncols=_columns(list(looks)), frameon=False)
-        _save(figure, path)
+        save(figure, path)
 
 
 def _label(method: str, settings: str) -> str:
@@ -161,17 +152,3 @@ def _title(key: tuple, keys: list[tuple]) -> str:
     same = [other for other in keys if other[0] == key[0]]
     parts = [key[i] or "-" for i in range(1, len(PANEL)) if len({other[i] for other in same}) > 1]
     return ", ".join([DATASETS.get(key[0], key[0]), *parts])
-
-
-def _save(figure: Figure, path: Path) -> None:
-    # Without a date and a version the same runs give the same bytes.
-    metadata = {"Software": None} if path.suffix.lower() == ".png" else {"Creator": None}
-    if path.suffix.lower() == ".pdf":
-        metadata |= {"CreationDate": None, "Producer": None}
-    elif path.suffix.lower() == ".svg":
-        metadata |= {"Date": None}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150, metadata=metadata)
-    except OSError as error:
-        raise LpssError(f"cannot write {path}: {error.strerror or error}") from error

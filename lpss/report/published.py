@@ -12,8 +12,9 @@ READING_OF = {"snip_dynamic": "snip", "lpss_demo": "lpss"}
 
 
 def published(source: str | None = None) -> pd.DataFrame:
-    """Columns dataset, sparsity, method, accuracy (0..1), source; the baseline is `dense` at sparsity 0.
+    """Columns dataset, model, sparsity, method, accuracy (0..1), source; the baseline is `dense` at sparsity 0.
 
+    `model` is the kind of net, as in our configs (mlp, wrn); its sizes are those of the source.
     Sources: `paper` (Table 4; one run a cell, the model sizes of that table); `rigl-authors-erk` and
     `rigl-authors-erk-2x` (WRN-22-2 on CIFAR-10, 250 epochs and twice that, google-research/rigl issue 8);
     `reproduction` and `reproduction-erk` (a reproducibility study of RigL, means over seeds, uniform, ERK).

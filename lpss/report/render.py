@@ -12,7 +12,7 @@ import pandas as pd
 
 from lpss.errors import UsageError
 from lpss.report.names import DATASETS, METHODS, rank
-from lpss.report.tables import decimals, four, natural
+from lpss.report.tables import MISSED, decimals, four, natural
 
 DEFAULT_LAYOUT = {"markdown": "long", "csv": "long", "latex": "wide"}
 LAYOUTS = ("long", "wide")
@@ -68,11 +68,11 @@ def render(table: pd.DataFrame, format: str = "markdown", layout: str | None = N
         return (table if layout == "long" else _wide_numbers(table)).to_csv(index=False, lineterminator="\n")
     style, notes = (LATEX, Footnotes()) if format == "latex" else (MARKDOWN, Footnotes())
     header, left, rows = (_long if layout == "long" else _wide)(table, style, notes)
-    write = _latex if format == "latex" else _markdown
+    write = _latex if format == "latex" else markdown_table
     return write(header, left, rows, _legend(table, layout), [style.escape(text) for text in notes])
 
 
-def _labels(row: dict, table: pd.DataFrame, style: Style) -> dict[str, str]:
+def labels_of(row: dict, table: pd.DataFrame, style: Style) -> dict[str, str]:
     """The columns that say what a row is; those that never vary within a data set are left out."""
     labels = {"Data set": DATASETS.get(row["dataset"], row["dataset"])}
     for title, name in (("Experiment", "experiment"), ("Model", "model"), ("Evaluated on", "evaluated_on")):
@@ -89,7 +89,7 @@ def _accuracy(row: dict, style: Style) -> str:
     return style.bold(text) if row["best"] else text
 
 
-def _points(difference: float, style: Style) -> str:
+def points(difference: float, style: Style) -> str:
     if math.isnan(difference):
         return "-"
     return f"{difference:+.2f}".replace("-", style.minus)
@@ -98,8 +98,8 @@ def _points(difference: float, style: Style) -> str:
 def _long(table: pd.DataFrame, style: Style, notes: Footnotes) -> tuple[list, int, list]:
     rows = []
     for row in table.to_dict("records"):
-        cells = _labels(row, table, style) | {
-            "Sparsity": _sparsity(row["sparsity"]),
+        cells = labels_of(row, table, style) | {
+            "Sparsity": sparsity_text(row["sparsity"]),
             "Method": style.escape(METHODS.get(row["method"], row["method"])),
         }
         if table["settings"].any():
@@ -110,11 +110,12 @@ def _long(table: pd.DataFrame, style: Style, notes: Footnotes) -> tuple[list, in
             "n": str(row["n"]),
             "Best epoch": four(row["accuracy_best_mean"]),
             "Reached": decimals(row["sparsity_reached"], 3),
+            **({"By itself": decimals(row["sparsity_own"], 3)} if table["sparsity_own"].notna().any() else {}),
             "Train FLOPs": decimals(row["train_flops"], 3),
             "Test FLOPs": decimals(row["inference_flops"], 3),
         }
         if "published" in table:
-            cells |= {"Published": four(row["published"]), "Diff.": _points(row["difference"], style)}
+            cells |= {"Published": four(row["published"]), "Diff.": points(row["difference"], style)}
         rows.append(cells)
     return list(rows[0]), left, [list(cells.values()) for cells in rows]
 
@@ -123,7 +124,7 @@ def _wide(table: pd.DataFrame, style: Style, notes: Footnotes) -> tuple[list, in
     methods, lines = _fold(table)
     rows = []
     for first, cells in lines:
-        labels = _labels(first, table, style) | {"Sparsity": _sparsity(first["sparsity"])}
+        labels = labels_of(first, table, style) | {"Sparsity": sparsity_text(first["sparsity"])}
         if table["settings"].any():
             labels["Settings"] = style.escape(first["settings"])
         if "published" in table:
@@ -146,7 +147,7 @@ def _wide_cell(row: dict | None, style: Style, notes: Footnotes) -> str:
 def _wide_published(row: dict | None, style: Style) -> str:
     if row is None or math.isnan(row["published"]):
         return ""
-    return f"{four(row['published'])} ({_points(row['difference'], style)})"
+    return f"{four(row['published'])} ({points(row['difference'], style)})"
 
 
 def _fold(table: pd.DataFrame) -> tuple[list[str], list[tuple[dict, dict]]]:
@@ -184,7 +185,7 @@ def _wide_numbers(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(counts)
 
 
-def _sparsity(value: float) -> str:
+def sparsity_text(value: float) -> str:
     return "-" if math.isnan(value) else re.sub(r"^0\.", ".", f"{value:g}")
 
 
@@ -192,9 +193,13 @@ def _legend(table: pd.DataFrame, layout: str) -> str:
     parts = {"test": "test set", "validation": "validation part"}
     places = " or ".join(parts.get(name, name) for name in sorted(set(table["evaluated_on"])))
     text = (f"Accuracy on the {places} after the last epoch, mean ± standard deviation over n runs; "
-            "bold: best of the sparse methods at the same data set, model and sparsity. ")  # fmt: skip
+            "bold: best of the sparse methods at the same data set, model and sparsity, among those that "
+            f"reached it (within {decimals(MISSED, 2)}). ")  # fmt: skip
     if layout == "long":
-        text += "Reached: zeros among the maskable weights. FLOPs: relative to dense."
+        text += "Reached: zeros among the maskable weights. "
+        if table["sparsity_own"].notna().any():
+            text += "By itself: reached before the last update made it exact. "
+        text += "FLOPs: relative to dense."
     else:
         text += "s: sparsity reached (zeros among the maskable weights), where it is not the requested one."
     if "published" in table:
@@ -204,7 +209,7 @@ def _legend(table: pd.DataFrame, layout: str) -> str:
     return text
 
 
-def _markdown(header: list[str], left: int, rows: list[list[str]], legend: str, notes: list[str]) -> str:
+def markdown_table(header: list[str], left: int, rows: list[list[str]], legend: str, notes: list[str]) -> str:
     widths = [max(3, *map(len, column)) for column in zip(header, *rows, strict=True)]
     pads = [str.ljust if i < left else str.rjust for i in range(len(header))]
     rule = ["-" * w if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]

@@ -42,6 +42,11 @@ def device_name(device: torch.device) -> str:
         return platform.processor() or platform.machine()
 
 
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def peak_memory(device: torch.device) -> int:
     """Bytes: the device's peak since `reset_peak_memory`, or on the CPU the process's peak so far."""
     if device.type == "cuda":

@@ -159,6 +159,7 @@ class Session:
             sparsity=config.sparsity,
             total_steps=self.total_steps,
             exclude=config.mask.exclude,
+            rescale=config.mask.rescale,
             seed=config.seed,
             **config.method,
         )
@@ -252,6 +253,7 @@ class Session:
             "steps": self.progress.step,
             "sparsity_weights": masks.sparsity_weights(),
             "sparsity_all_parameters": masks.sparsity_all_parameters(),
+            "sparsity_own": self.method.own_sparsity(),
             "parameters": sum(param.numel() for param in self.net.parameters()),
             "maskable_weights": masks.maskable,
             "active_weights": sum(masks.active().values()),

@@ -42,6 +42,21 @@ def test_files_and_the_way_back(outputs, tmp_path, capsys):
     assert (tmp_path / "f.png").stat().st_size > 5000 and capsys.readouterr().out == ""
 
 
+def test_what_can_be_told_apart_is_the_same_from_folders_and_results_csv(outputs, tmp_path, monkeypatch):
+    for seed in range(3):
+        folder = outputs / f"lpss{seed}"
+        folder.mkdir()
+        run = RUN | {"method": "lpss", "seed": seed, "accuracy_last": 0.9 + 0.01 * seed, "config_hash": "i"}
+        (folder / "run.json").write_text(json.dumps(run))
+    monkeypatch.chdir(tmp_path)
+    for path, to in (("outputs", "a"), ("results.csv", "b")):
+        assert main([path, "--paired", f"{to}.md", "--ranks", f"{to}.svg", "--results", "results.csv"]) == 0
+        assert main([path, "--paired", f"{to}.csv", "--ranks", f"{to}.png"]) == 0
+    for suffix in ("md", "csv", "svg", "png"):
+        assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+    assert "SET .9250 |   2 |      -2.00 |" in (tmp_path / "a.md").read_text()
+
+
 def test_another_source(outputs, capsys):
     assert main([str(outputs), "--source", "rigl-authors-erk"]) == 0
     assert "Published: nothing for these cells" in capsys.readouterr().out  # they did not publish SET
@@ -56,6 +71,14 @@ def test_another_source(outputs, capsys):
         (["outputs", "--output", "empty"], 1, "cannot write empty"),
         (["outputs", "--results", "outputs/cifar10/run0/run.json/x.csv"], 1, "cannot write outputs/"),
         (["outputs", "--figure", "a.bmp"], 2, "cannot draw a.bmp"),
+        (["outputs", "--paired", "a.txt"], 2, "cannot write a.txt: use a name that ends in .md, .csv"),
+        (
+            ["outputs", "--paired", "a.csv"],
+            2,
+            "no data set and sparsity with runs of lpss and of another",
+        ),
+        (["outputs", "--ranks", "a.bmp"], 2, "cannot draw a.bmp"),
+        (["outputs", "--ranks", "a.png"], 2, "no data set and sparsity with runs of two sparse methods"),
     ],
 )
 def test_errors_are_one_line(outputs, capsys, monkeypatch, arguments, code, message):
@@ -74,3 +97,14 @@ def test_a_broken_file_is_a_line_on_stderr(outputs):
     assert done.returncode == 0
     assert done.stderr.splitlines()[0].startswith(f"skipped {outputs}/cifar10/run1/run.json: ")
     assert len(done.stderr.splitlines()) == 3
+
+
+def test_one_experiment_of_several(outputs, capsys):
+    other = RUN | {"experiment": "other", "accuracy_last": 0.5, "config_hash": "o"}
+    (outputs / "other").mkdir()
+    (outputs / "other/run.json").write_text(json.dumps(other))
+    assert main([str(outputs), "--experiment", "other"]) == 0
+    out = capsys.readouterr().out
+    assert ".5000" in out and ".92" not in out
+    assert main([str(outputs), "--experiment", "othr"]) == 2
+    assert "--experiment othr: no such runs, did you mean 'other'?" in capsys.readouterr().err

@@ -49,13 +49,11 @@ def main() -> None:
 
 def programs() -> dict:
     """Name -> main function. What they import, and what no case changes, is here before the first fork."""
-    from hydra import compose, initialize_config_dir
     from hydra._internal.hydra import Hydra
-    from hydra.core.config_store import ConfigStore
     from hydra.core.global_hydra import GlobalHydra
 
     from lpss.cli import data, guarded, table, train
-    from lpss.config import RunConfig
+    from lpss.cli.compose import compose_run
     from lpss.data import DATASETS, load
     from lpss.data.unpack import unpack, unpack_tree
     from lpss.models import build_model
@@ -64,9 +62,7 @@ def programs() -> dict:
     from lpss.train import environment, run  # noqa: F401
     from lpss.train.record import load_weights
 
-    ConfigStore.instance().store(name="schema", node=RunConfig)
-    with initialize_config_dir(train.config_path(), version_base="1.3"):
-        compose("config", ["dataset=synthetic", "optimizer.p={0.5: 1.2}", "sphere.exclude=[head]"])
+    compose_run(["dataset=synthetic", "optimizer.p={0.5: 1.2}", "sphere.exclude=[head]"])
     GlobalHydra.instance().clear()
     Hydra.get_mode = lambda *arguments, **named: None  # composes all once more, only to look for hydra.mode
     environment.versions(), environment.git_commit(), native.kernel()

@@ -3,12 +3,14 @@ import json
 
 import pytest
 
+from lpss.report.collect import collect
+
 RUN = {
     "schema": 1, "status": "finished", "experiment": "digits-mlp", "dataset": "digits", "model": "mlp",
     "method": "set", "optimizer": "sgd", "sparsity": 0.9, "seed": 0, "p": None, "accuracy_last": 0.9,
     "accuracy_best": 0.92, "accuracy_best_epoch": 3, "evaluated_on": "test", "loss_last": 0.3, "epochs": 5,
-    "steps": 100, "sparsity_weights": 0.9, "sparsity_all_parameters": 0.89, "parameters": 1000,
-    "maskable_weights": 900, "active_weights": 90, "train_flops_relative": 0.3,
+    "steps": 100, "sparsity_weights": 0.9, "sparsity_all_parameters": 0.89, "sparsity_own": None,
+    "parameters": 1000, "maskable_weights": 900, "active_weights": 90, "train_flops_relative": 0.3,
     "inference_flops_relative": 0.12, "wall_time_s": 3.5, "peak_memory_bytes": None,
     "device": "cpu", "device_name": "a cpu",
     "versions": {"lpss": "0.1.0", "torch": "2.6.0"}, "git_commit": "abcdef1234", "config_hash": None,
@@ -40,6 +42,18 @@ def write_run(tmp_path):
         return folder
 
     return write
+
+
+@pytest.fixture
+def sweep(tmp_path, write_run):
+    """The runs of three methods on three data sets at two sparsities with two seeds; LpSS is the best throughout."""
+    for i, dataset in enumerate(("adult", "dna", "letter")):
+        for sparsity in (0.5, 0.9):
+            for j, method in enumerate(("set", "rigl", "lpss")):
+                for seed in (0, 1):
+                    write_run(dataset=dataset, method=method, sparsity=sparsity, sparsity_weights=sparsity, seed=seed,
+                              accuracy_last=0.7 + 0.05 * i + 0.02 * j + 0.001 * seed * j)  # fmt: skip
+    return collect(tmp_path / "outputs")
 
 
 @pytest.fixture

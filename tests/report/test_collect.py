@@ -101,10 +101,22 @@ def test_layers(tmp_path, write_run, caplog):
         layers(broken)
 
 
+def test_the_table_starts_without_what_takes_long_to_load():
+    code = "import sys, lpss.cli.table; assert not {'torch', 'scipy', 'matplotlib'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_results_csv_of_an_earlier_version_is_refused(tmp_path, write_run):
+    write_run()
+    collect(tmp_path / "outputs").drop(columns="sparsity_own").to_csv(tmp_path / "old.csv", index=False)
+    with pytest.raises(UsageError, match="old.csv is no results.csv of lpss-table: it has no column 'sparsity_own'"):
+        collect(tmp_path / "old.csv")
+
+
 def test_reports_never_import_torch():
     code = (
         "import sys, lpss.cli.table, lpss.report.figures, lpss.report.collect, lpss.report.published\n"
-        "import lpss.report.render, lpss.report.tables\n"
+        "import lpss.report.rank_figure, lpss.report.render, lpss.report.tables, lpss.report.verdict\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -17,10 +17,11 @@ EVERY = [(format, layout) for format in DEFAULT_LAYOUT for layout in LAYOUTS]
 def runs(tmp_path, write_seeds):
     write_seeds([0.97, 0.98], method="dense", sparsity=None, sparsity_weights=0)
     write_seeds([0.90, 0.92], method="set")
-    write_seeds([0.94, 0.95], method="lpss", sparsity_weights=0.867)
+    write_seeds([0.94, 0.95], method="lpss", sparsity_weights=0.893)
     write_seeds([0.96], method="set", sparsity=0.5, sparsity_weights=0.5)
-    write_seeds([0.93], method="rigl", dataset="cifar10", model="wrn_22|2")
-    write_seeds([None], method="snip", dataset="cifar10", model="wrn_22|2", status="diverged")
+    write_seeds([0.93], method="rigl", dataset="cifar10", model="wrn")
+    write_seeds([None], method="snip", dataset="cifar10", model="wrn", status="diverged")
+    write_seeds([0.99], method="gmp", sparsity_weights=0.867)
     return collect(tmp_path / "outputs")
 
 
@@ -39,7 +40,8 @@ def test_long_markdown(runs):
         "Digits,0,Dense,.9750 ± .0071,2,.9200,.000,.300,.120".split(","),
         "Digits,.5,SET,.9600,1,.9200,.500,.300,.120".split(","),
         "Digits,.9,SET,.9100 ± .0141,2,.9200,.900,.300,.120".split(","),
-        "Digits,.9,LpSS,**.9450 ± .0071** [2],2,.9200,.867,.300,.120".split(","),
+        "Digits,.9,GMP,.9900 [2],1,.9200,.867,.300,.120".split(","),
+        "Digits,.9,LpSS,**.9450 ± .0071**,2,.9200,.893,.300,.120".split(","),
     ]
     assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 1  # aligned
     assert "- [1] 1 of 1 diverged (seed 0), not averaged\n- [2] reached sparsity .867, not .900\n" in text
@@ -47,10 +49,10 @@ def test_long_markdown(runs):
 
 def test_wide_markdown_repeats_dense_on_every_line(runs):
     rows = lines(render(aggregate(runs), layout="wide"))
-    assert rows[0] == ["Data set", "Sparsity", "Dense", "SET", "RigL", "SNIP", "LpSS"]
-    assert rows[2] == ["CIFAR-10", ".9", "", "", ".9300 (n=1)", "diverged [1]", ""]
-    assert rows[3] == ["Digits", ".5", ".9750 ± .0071 (n=2)", ".9600 (n=1)", "", "", ""]
-    assert rows[4][3:] == [".9100 ± .0141 (n=2)", "", "", "**.9450 ± .0071** (n=2, s=.867) [2]"]
+    assert rows[0] == ["Data set", "Sparsity", "Dense", "SET", "RigL", "SNIP", "GMP", "LpSS"]
+    assert rows[2] == ["CIFAR-10", ".9", "", "", ".9300 (n=1)", "diverged [1]", "", ""]
+    assert rows[3] == ["Digits", ".5", ".9750 ± .0071 (n=2)", ".9600 (n=1)", "", "", "", ""]
+    assert rows[4][6:] == [".9900 (n=1, s=.867) [2]", "**.9450 ± .0071** (n=2, s=.893)"]
 
 
 def test_published_beside_ours(runs):
@@ -59,7 +61,7 @@ def test_published_beside_ours(runs):
     assert long[0][-2:] == ["Published", "Diff."] and long[2][-2:] == [".9285", "+0.15"]
     assert long[4][-2:] == ["-", "-"]
     wide = lines(render(table, layout="wide"))
-    assert wide[3] == ["", "", "published", "", "", ".9285 (+0.15)", ".9146 (-)", ""]
+    assert wide[3] == ["", "", "published", "", "", ".9285 (+0.15)", ".9146 (-)", "", ""]
 
 
 def test_columns_that_tell_rows_apart_appear(tmp_path, write_run):
@@ -73,6 +75,15 @@ def test_columns_that_tell_rows_apart_appear(tmp_path, write_run):
     assert [row[4] for row in wide[2:]] == ["", "optimizer.p=1.1", "optimizer.p=1.2"]
 
 
+def test_what_a_method_reached_by_itself_has_a_column_where_known(tmp_path, write_run):
+    write_run(method="set")
+    write_run(method="lpss", sparsity_own=0.8712)
+    text = render(aggregate(collect(tmp_path / "outputs")))
+    assert lines(text)[0][6:8] == ["Reached", "By itself"] and "By itself: reached before" in text
+    assert [row[7] for row in lines(text)[2:]] == ["-", ".871"]
+    assert "sparsity_own" in render(aggregate(collect(tmp_path / "outputs")), "csv")
+
+
 def test_only_dense_has_a_line(tmp_path, write_run):
     write_run(method="dense", sparsity=None, sparsity_weights=0)
     rows = lines(render(aggregate(collect(tmp_path / "outputs")), layout="wide"))
@@ -84,7 +95,7 @@ def test_csv_has_all_digits(runs):
     again = list(csv.DictReader(io.StringIO(render(table, "csv"))))
     means = table["accuracy_mean"].tolist()
     assert [row["accuracy_mean"] for row in again] == [repr(x) if x == x else "" for x in means]
-    assert [row["best"] for row in again] == [*["False"] * 5, "True"]
+    assert [row["best"] for row in again] == [*["False"] * 6, "True"]
     wide = pd.read_csv(io.StringIO(render(table, "csv", "wide")))
     assert wide["best"].tolist()[-1] == "lpss" and wide["dense_n"].tolist()[1:] == [2, 2]
     assert wide["rigl_difference"][0] == pytest.approx(0.15)
@@ -92,7 +103,8 @@ def test_csv_has_all_digits(runs):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_latex_is_a_well_formed_table(runs, layout):
-    text = render(compare(aggregate(runs.assign(model=runs["model"] + runs["method"]))), "latex", layout)
+    table = compare(aggregate(runs))
+    text = render(table.assign(model="wrn_22|2" + table["method"]), "latex", layout)
     spec = re.search(r"\\begin\{tabular\}\{([lr]+)\}", text).group(1)
     body = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {len(re.split(r"(?<!\\)&", line)) for line in body} == {len(spec)}
@@ -103,7 +115,8 @@ def test_latex_is_a_well_formed_table(runs, layout):
 
 
 def test_latex_marks_the_best(runs):
-    assert r"\textbf{.9450 $\pm$ .0071} (n=2, s=.867)\,$^{2}$" in render(aggregate(runs), "latex")
+    text = render(aggregate(runs), "latex")
+    assert r".9900 (n=1, s=.867)\,$^{2}$ & \textbf{.9450 $\pm$ .0071} (n=2, s=.893) \\" in text
 
 
 def test_latex_escapes():

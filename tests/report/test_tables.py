@@ -63,6 +63,31 @@ def test_best_with_ties_as_printed(table, write_run):
     assert set(frame[frame["best"]]["method"]) == {"set", "rigl"} and frame["best"].sum() == 2
 
 
+def test_a_missed_sparsity_neither_is_best_nor_prevents_it(table, write_run):
+    write_run(method="lpss", accuracy_last=0.97, sparsity_weights=0.8899)
+    write_run(method="gmp", accuracy_last=0.96, sparsity_weights=None)  # unknown
+    write_run(method="set", accuracy_last=0.95, sparsity_weights=0.89)  # .01 away: not further
+    write_run(method="rigl", accuracy_last=0.94, sparsity_weights=0.91)
+    for method, reached in (("set", 0.5), ("lpss", 0.48)):  # the only one that counts has nothing to beat
+        write_run(method=method, sparsity=0.5, sparsity_weights=reached)
+    frame = table()
+    assert frame[frame["best"]][["method", "sparsity"]].values.tolist() == [["set", 0.9]]
+    notes = frame[frame["sparsity"] == 0.9].set_index("method")["notes"]
+    assert notes[["set", "rigl", "lpss", "gmp"]].tolist() == [
+        "", "", "reached sparsity .890, not .900", "reached sparsity unknown, not .900",
+    ]  # fmt: skip
+
+
+def test_the_sparsity_reached_by_itself_is_averaged(table, write_run):
+    write_run(method="lpss", seed=0, sparsity_own=0.86)
+    write_run(method="lpss", seed=1, sparsity_own=0.88)
+    write_run(method="lpss", seed=2, sparsity_own=0.1, status="diverged")
+    write_run(method="set")
+    frame = table()
+    assert list(frame)[list(frame).index("sparsity_reached") + 1] == "sparsity_own"
+    assert math.isnan(frame["sparsity_own"][0]) and frame["sparsity_own"][1] == pytest.approx(0.87)
+
+
 def test_lost_runs_are_counted_named_and_not_averaged(table, write_run):
     write_run(seed=0, accuracy_last=0.9)
     write_run(seed=1, accuracy_last=0.1, status="diverged")
@@ -128,9 +153,11 @@ def test_a_missed_sparsity_is_noted(table, write_run):
 
 def test_published_difference_in_points(table, write_run):
     for method in ("rigl", "lpss", "lpss_demo", "other"):
-        write_run(dataset="cifar10", method=method, accuracy_last=0.93)
-    write_run("v", dataset="cifar10", method="lpss", evaluated_on="validation")
-    write_run("d", dataset="cifar10", method="dense", sparsity=None, accuracy_last=0.9411, sparsity_weights=0)
+        write_run(dataset="cifar10", model="wrn", method=method, accuracy_last=0.93)
+    write_run("v", dataset="cifar10", model="wrn", method="lpss", evaluated_on="validation")
+    write_run(
+        "d", dataset="cifar10", model="wrn", method="dense", sparsity=None, accuracy_last=0.9411, sparsity_weights=0
+    )
     frame = compare(table()).set_index(["method", "evaluated_on"])
     assert frame["difference"]["rigl", "test"] == pytest.approx(0.15)
     assert frame["published"]["lpss", "test"] == frame["published"]["lpss_demo", "test"] == 0.9310
@@ -141,6 +168,15 @@ def test_published_difference_in_points(table, write_run):
     assert third["published"]["rigl", "test"] == 0.929
     with pytest.raises(UsageError):
         compare(table(), "nobody")
+
+
+def test_another_model_than_the_published_is_not_compared(table, write_run):
+    for model in ("wrn", "cnn_mnist"):
+        write_run(model, dataset="mnist", model=model)
+    write_run("m", dataset="letter", model="mlp")
+    frame = compare(table()).set_index("model")
+    assert frame["published"].notna().to_dict() == {"mlp": True, "wrn": True, "cnn_mnist": False}
+    assert frame["source"]["cnn_mnist"] == "" and math.isnan(frame["difference"]["cnn_mnist"])
 
 
 def test_the_order_of_runs_does_not_matter(tmp_path, write_seeds):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lpss import GMP, SET, SNIP, Dense, LpSGDm, LpSS, RigL, SNIPDynamic, Static, param_groups
+from lpss import GMP, SET, SNIP, Dense, LpSGDm, LpSS, RigL, SNIPDynamic, Static, param_groups, sphere
 from lpss.errors import UsageError
 from lpss.sparse.methods import METHODS
 from lpss.sparse.methods.base import Window
@@ -365,3 +365,23 @@ def test_gmp_follows_the_cubic_schedule_and_never_grows():
     expected = [0.8 * (1 - (1 - step / 70) ** 3) for step in range(10, 71, 10)]
     assert seen == pytest.approx(expected, abs=0.003)
     assert method.masks.sparsity_weights() == pytest.approx(0.8, abs=0.001)
+
+
+def test_rescaled_neurons_keep_the_size_of_their_sums():
+    """sqrt(fan-in / active) for random and one-shot masks, nothing on the sphere or for neurons without inputs."""
+    for name, dense_step in ((Static, False), (SNIP, True)):
+        torch.manual_seed(0)
+        net = nn.Linear(400, 50)
+        before = net.weight.detach().clone()
+        method = name(net, torch.optim.SGD(net.parameters(), lr=0.0), sparsity=0.9, total_steps=10, rescale=True)
+        if dense_step:
+            net.weight.grad = torch.randn_like(net.weight)
+            method.step()
+        mask = method.masks[""]
+        expected = before * mask * (400 / mask.sum(1, keepdim=True).clamp(min=1)).sqrt()
+        torch.testing.assert_close(net.weight.detach(), expected)
+        assert mask.mean() == pytest.approx(0.1)
+    plain = nn.Linear(400, 50)
+    optimizer = LpSGDm(param_groups(plain, 1.5), lr=0.1, p=None)
+    LpSS(plain, optimizer, sparsity=0.9, total_steps=10, rescale=True)
+    torch.testing.assert_close(sphere.row_norm(plain.weight.detach(), 1.5), torch.ones(50))

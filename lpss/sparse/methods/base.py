@@ -34,6 +34,7 @@ class Method:
         optimizer: any torch optimizer over the net's parameters.
         sparsity: requested, over maskable weights, in [0, 1).
         total_steps: length of training, from which schedules and windows are counted.
+        rescale: whether weights that a mask hides before training are made up for, see `rescale_neurons`.
         seed: of all random choices the method makes.
         options: the fields of the method's `Config`.
 
@@ -55,6 +56,7 @@ class Method:
         sparsity: float,
         total_steps: int,
         exclude=(),
+        rescale: bool = False,
         seed: int = 0,
         **options,
     ):
@@ -66,6 +68,7 @@ class Method:
         self.sparsity = sparsity
         self.total_steps = total_steps
         self.masks = Masks(net, exclude)
+        self.rescale = rescale
         self.generator = torch.Generator().manual_seed(seed)
         self.steps = 0
         self.skipped_updates = 0  # topology updates that were due when gradients held NaN or inf
@@ -135,7 +138,25 @@ class Method:
         shapes = {name: tuple(mask.shape) for name, mask in self.masks.items()}
         for name, count in active_counts(shapes, sparsity, distribution).items():
             self.set_mask(name, random_k(self.masks[name].shape, count, self.generator).to(self.masks[name].device))
+        self.masks_are_drawn()
+
+    def masks_are_drawn(self) -> None:
+        """Call when masks have been set that training begins with."""
+        if self.rescale:
+            self.rescale_neurons()
         self.warn_collapsed()
+
+    @torch.no_grad()
+    def rescale_neurons(self) -> None:
+        """Multiply each neuron's weights by sqrt(fan-in / active fan-in), as if initialised for the inputs it has left
+        (Evci et al. 2022): else activations shrink by sqrt(density) in every layer. Weights on the sphere stay there.
+        """
+        on_sphere = isinstance(self.optimizer, SphereOptimizer)
+        for name, layer in self.masks.layers.items():
+            if not (on_sphere and self.optimizer.p_of(layer.weight)):
+                active = self.masks[name].flatten(1).sum(1).clamp(min=1)
+                scale = (self.masks[name][0].numel() / active).sqrt()
+                layer.weight.mul_(scale.view(-1, *[1] * (layer.weight.dim() - 1)))
 
     @torch.no_grad()
     def set_mask(self, name: str, active: Tensor, new_values: Tensor | None = None) -> None:
@@ -159,6 +180,10 @@ class Method:
         if grad is None:
             raise UsageError(f"layer {name!r} has no gradient: call step() after a backward that reaches the layer")
         return grad
+
+    def own_sparsity(self) -> float | None:
+        """The sparsity that the method's rule led to where it was then set right; None for most methods."""
+        return None
 
     def requested_density(self) -> dict[str, float]:
         """Layer name -> density that the requested sparsity means for it."""

@@ -63,7 +63,7 @@ class LpSS(Method):
         grow_init: str = "zero"
         grace_steps: int = 100
         revive: bool = False
-        exact_finish: bool = False
+        exact_finish: bool = True
 
     def check(self) -> None:
         config = self.config
@@ -77,6 +77,7 @@ class LpSS(Method):
         check_range(config.grace_steps, "method.grace_steps", 0, float("inf"))
         self.window = Window(config.begin, config.end, config.update_every, self.total_steps, updates=100)
         self.zeta_g = config.zeta_g
+        self.before_finish: float | None = None
 
     def start(self) -> None:
         self.born: dict[str, Tensor] = {}
@@ -111,8 +112,12 @@ class LpSS(Method):
         for name in self.masks:
             self._update_layer(name)
         if self.config.exact_finish and self.steps == self.window.last_update:
+            self.before_finish = self.masks.sparsity_weights()
             self._finish()
         self.zeta_g = self._next_zeta_g(self.masks.sparsity_weights())
+
+    def own_sparsity(self) -> float | None:
+        return self.before_finish
 
     def _finish(self) -> None:
         """Make the number of active weights exactly the requested one."""
@@ -183,10 +188,10 @@ class LpSS(Method):
 
     def state_dict(self) -> dict:
         born = {name: steps.clone() for name, steps in self.born.items()}
-        return super().state_dict() | {"zeta_g": self.zeta_g, "born": born}
+        return super().state_dict() | {"zeta_g": self.zeta_g, "before_finish": self.before_finish, "born": born}
 
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict(state)
-        self.zeta_g = state["zeta_g"]
+        self.zeta_g, self.before_finish = state["zeta_g"], state["before_finish"]
         for name, steps in self.born.items():
             steps.copy_(state["born"][name])

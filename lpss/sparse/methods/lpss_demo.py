@@ -22,3 +22,4 @@ class LpSSDemo(LpSS):
         grow_scope: str = "layer"
         grow_init: str = "stale"
         revive: bool = True
+        exact_finish: bool = False

@@ -45,7 +45,7 @@ class SNIP(Method):
         saliency = {name: (layer.weight * self.gradient(name)).abs() for name, layer in self.masks.layers.items()}
         for name, mask in self._masks_by_saliency(saliency).items():
             self.set_mask(name, mask)
-        self.warn_collapsed()
+        self.masks_are_drawn()
 
     def _masks_by_saliency(self, saliency: dict[str, Tensor]) -> dict[str, Tensor]:
         shapes = {name: tuple(score.shape) for name, score in saliency.items()}

@@ -1,0 +1,135 @@
+"""Table 4: train all of it, several runs at once, and write its tables.
+
+    python scripts/reproduce_table4.py --datasets letter,dna --sparsities 0.9 --seeds 0,1,2 --methods lpss,rigl
+
+Two tables: `table4`, the paper's models as they are, and `table4_best`, with what makes every method better
+(conf/experiment/table4, table4_best). Runs that have ended are not trained again and interrupted ones go on, so the
+same command finishes what another left; what results.csv already holds stays in the tables. Image data sets are part
+of it where there is a GPU or with --images yes.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from lpss.cli import table
+from lpss.cli.compose import compose_run
+from lpss.models import build_model
+from lpss.train.environment import usable_cores
+from lpss.train.many import run_many
+from lpss.train.run import complete
+
+TABLES = ("table4", "table4_best")
+UCI = ("adult", "connect4", "dna", "mushroom", "letter", "climate", "web")
+IMAGES = {  # name -> training images, input shape, classes
+    "mnist": (60_000, (1, 28, 28), 10),
+    "fashion_mnist": (60_000, (1, 28, 28), 10),
+    "cifar10": (50_000, (3, 32, 32), 10),
+    "tiny_imagenet": (100_000, (3, 64, 64), 200),
+}
+METHODS = ("dense", "set", "static", "rigl", "snip", "gmp", "lpss")
+
+
+def main() -> int:
+    args = _arguments()
+    datasets = [name for name in args.datasets if name not in IMAGES or _with_images(args)]
+    for name in args.datasets:
+        if name not in datasets:
+            hours = hours_of_a_run(name)
+            print(f"{name}: left out without a GPU (--images yes to train it); about {hours:.1f} hours a run here")
+    failed = train(planned(args, datasets), args.workers)
+    report(args.output, args.tables)
+    return 1 if failed else 0
+
+
+def planned(args: argparse.Namespace, datasets: list[str]) -> list[list[str]]:
+    """The overrides of every run, a whole table of one seed before the next; dense has no sparsity to vary."""
+    return [
+        [
+            *(f"experiment={experiment}/{dataset}", f"method={method}", f"sparsity={sparsity}", f"seed={seed}"),
+            *(f"output={args.output}/runs", "threads=1", *args.overrides),
+        ]
+        for seed in args.seeds
+        for experiment in args.tables
+        for dataset in datasets
+        if Path("conf/experiment", experiment, f"{dataset}.yaml").exists()
+        for method in args.methods
+        for sparsity in (["0.0"] if method == "dense" else args.sparsities)
+    ]
+
+
+def train(runs: list[list[str]], workers: int) -> int:
+    """Train all; a line of progress; returns how many failed, having said which."""
+    failed = 0
+    with tqdm(total=len(runs), unit="run", smoothing=0.05, mininterval=1 if sys.stderr.isatty() else 30) as bar:
+        for outcome in run_many(runs, workers=workers, compose=compose_run):
+            if outcome.result is None:
+                failed += 1
+                tqdm.write(f"failed: {' '.join(outcome.overrides)}: {outcome.error}", file=sys.stderr)
+            bar.set_postfix(failed=failed, refresh=False)
+            bar.update()
+    return failed
+
+
+def report(folder: Path, tables: list[str]) -> None:
+    """results.csv of all runs, earlier ones and these, and from it what stands in the folder."""
+    results = folder / "results.csv"
+    sources = [path for path in (results, folder / "runs") if path.exists()]
+    commands = [[*sources, "--results", results, "--output", os.devnull]]
+    for name in tables:
+        place = folder / name
+        for suffix, format in ((".md", "markdown"), (".csv", "csv"), (".tex", "latex")):
+            output = ["--output", place.with_suffix(suffix), "--format", format]
+            commands.append([results, "--experiment", name, "--published", *output])
+        more = ["--paired", f"{place}_paired.md", "--ranks", f"{place}_ranks.png"]
+        commands.append([results, "--experiment", name, *more, "--output", os.devnull])
+    for command in commands:
+        print("lpss-table", *command)
+        if code := table.main([str(word) for word in command]):
+            sys.exit(code)
+
+
+def hours_of_a_run(dataset: str) -> float:
+    """About how long one run takes here: 16 images forward and backward, times all of them."""
+    config = complete(compose_run([f"dataset={dataset}", "method=dense"]))
+    images, shape, classes = IMAGES[dataset]
+    net = build_model(config.model, {}, shape, classes)
+    x, y = torch.zeros(16, *shape), torch.zeros(16, dtype=torch.long)
+    for _ in range(2):  # the first time counts not
+        start = time.perf_counter()
+        F.cross_entropy(net(x), y).backward()
+        seconds = time.perf_counter() - start
+    return seconds / len(x) * images * config.train.epochs / 3600
+
+
+def _with_images(args: argparse.Namespace) -> bool:
+    return args.images == "yes" or args.images == "auto" and torch.cuda.is_available()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+
+    def words(text: str) -> list[str]:
+        return [word for word in text.split(",") if word]
+
+    add = parser.add_argument
+    add("overrides", nargs="*", metavar="KEY=VALUE", help="for all runs")
+    add("--tables", type=words, default=list(TABLES))
+    add("--datasets", type=words, default=[*UCI, *IMAGES])
+    add("--methods", type=words, default=list(METHODS))
+    add("--sparsities", type=words, default=["0.5", "0.8", "0.9"])
+    add("--seeds", type=words, default=["0", "1", "2", "3", "4"])
+    add("--images", choices=["auto", "yes", "no"], default="auto")
+    add("--workers", type=int, default=usable_cores(), help="runs at once, one thread each (default: the cores)")
+    add("--output", type=Path, default=Path("outputs/table4"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

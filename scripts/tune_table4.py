@@ -1,0 +1,103 @@
+"""Choose the learning rates of Table 4 on validation parts of the training sets.
+
+    python scripts/tune_table4.py table4 letter dna --seeds 0,1
+
+For every data set and method it trains each candidate of GRIDS at the sparsities asked for and prints the mean accuracy
+on the validation part (a fifth of the training set, another for each seed), the best first. Finished runs are kept in
+outputs/tuning and are not trained again. What it prints is then written, by hand, into conf/experiment/<table> and
+conf/tuned/<table>.
+"""
+
+import argparse
+import itertools
+import sys
+
+import pandas as pd
+from tqdm import tqdm
+
+from lpss.cli.compose import compose_run
+from lpss.train.environment import usable_cores
+from lpss.train.many import run_many
+
+GRIDS = {
+    "sgd": {"optimizer.lr": [0.03, 0.1, 0.3]},
+    "lpsgd_m": {"optimizer.lr": [0.005, 0.01, 0.02, 0.05]},
+}
+METHODS = ("dense", "set", "static", "rigl", "snip", "gmp", "lpss")
+
+
+def main() -> int:
+    args = _arguments()
+    runs = [run for dataset in args.datasets for run in candidates(args, dataset)]
+    rows, failed = [], 0
+    outcomes = run_many([overrides for *_, overrides in runs], workers=args.workers, compose=compose_run)
+    described = {tuple(overrides): (dataset, method, choice) for dataset, method, choice, overrides in runs}
+    for outcome in tqdm(outcomes, total=len(runs), unit="run", smoothing=0.05):
+        if outcome.result is None:
+            failed += 1
+            tqdm.write(f"failed: {' '.join(outcome.overrides)}: {outcome.error}", file=sys.stderr)
+            continue
+        dataset, method, choice = described[outcome.overrides]
+        # A diverged run is worth nothing, however its last epoch ended.
+        accuracy = outcome.result["accuracy_last"] if outcome.result["status"] == "finished" else 0.0
+        rows.append((dataset, method, choice, outcome.result["sparsity"], accuracy or 0.0))
+    print(summary(rows))
+    return 1 if failed else 0
+
+
+def candidates(args: argparse.Namespace, dataset: str):
+    """(data set, method, choice as text, overrides of a run) for every candidate, sparsity and seed."""
+    for method in args.methods:
+        grid = {**GRIDS["lpsgd_m" if method.startswith("lpss") else "sgd"], **args.grid}
+        for values in itertools.product(*grid.values()):
+            choice = [f"{key}={value}" for key, value in zip(grid, values, strict=True)]
+            for sparsity in [0.0] if method == "dense" else args.sparsities:
+                for seed in args.seeds:
+                    yield (
+                        dataset,
+                        method,
+                        " ".join(choice),
+                        (
+                            *(f"experiment={args.table}/{dataset}", f"method={method}", f"sparsity={sparsity}"),
+                            *(f"seed={seed}", "train.validation=0.2", "output=outputs/tuning", "threads=1"),
+                            *("train.checkpoint_every=0", "device=cpu", *choice, *args.overrides),
+                        ),
+                    )
+
+
+def summary(rows: list[tuple]) -> str:
+    """Data set, method, choice: mean accuracy over seeds for each sparsity, and over all; the best choice first."""
+    frame = pd.DataFrame(rows, columns=["dataset", "method", "choice", "sparsity", "accuracy"])
+    table = frame.pivot_table("accuracy", ["dataset", "method", "choice"], "sparsity")
+    table["mean"] = table.mean(axis=1)
+    table["runs"] = frame.groupby(["dataset", "method", "choice"]).size()
+    table = table.reset_index().sort_values(["dataset", "method", "mean"], ascending=[True, True, False])
+    return table.to_string(index=False, float_format="{:.4f}".format, na_rep="-")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+
+    def words(text: str) -> list[str]:
+        return text.split(",")
+
+    def numbers(text: str) -> list[float]:
+        return [float(word) for word in words(text)]
+
+    parser.add_argument("table", choices=["table4", "table4_best"])
+    parser.add_argument("datasets", nargs="+")
+    parser.add_argument("--methods", type=words, default=METHODS)
+    parser.add_argument("--sparsities", type=numbers, default=[0.5, 0.9])
+    parser.add_argument("--seeds", type=words, default=["0"])
+    parser.add_argument("--grid", action="append", default=[], metavar="KEY=V1,V2", help="try these instead, or too")
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="for all runs"
+    )
+    parser.add_argument("--workers", type=int, default=usable_cores())
+    args = parser.parse_args()
+    args.grid = {key: words(values) for key, _, values in (text.partition("=") for text in args.grid)}
+    return args
+
+
+if __name__ == "__main__":
+    sys.exit(main())
