@@ -3,9 +3,10 @@
     python scripts/reproduce_table4.py --datasets letter,dna --sparsities 0.9 --seeds 0,1,2 --methods lpss,rigl
 
 Two tables: `table4`, the paper's models as they are, and `table4_best`, with what makes every method better
-(conf/experiment/table4, table4_best). Runs that have ended are not trained again and interrupted ones go on, so the
-same command finishes what another left; what results.csv already holds stays in the tables. Image data sets are part
-of it where there is a GPU or with --images yes.
+(conf/experiment/table4, table4_best). Runs that have ended (run folders in OUTPUT/runs) are not trained again and
+interrupted ones go on, so the same command finishes what another left. Runs of which only their line in results.csv is
+left stay in the tables until they are trained again; with --trust they are not. Image data sets are part of it where
+there is a GPU or with --images yes.
 """
 
 import argparse
@@ -21,10 +22,12 @@ from tqdm import tqdm
 from lpss.cli import table
 from lpss.cli.compose import compose_run
 from lpss.models import build_model
+from lpss.report.collect import collect
 from lpss.train.environment import usable_cores
 from lpss.train.many import run_many
 from lpss.train.run import complete
 
+CONF = Path(__file__).resolve().parents[1] / "conf"
 TABLES = ("table4", "table4_best")
 UCI = ("adult", "connect4", "dna", "mushroom", "letter", "climate", "web")
 IMAGES = {  # name -> training images, input shape, classes
@@ -43,7 +46,11 @@ def main() -> int:
         if name not in datasets:
             hours = hours_of_a_run(name)
             print(f"{name}: left out without a GPU (--images yes to train it); about {hours:.1f} hours a run here")
-    failed = train(planned(args, datasets), args.workers)
+    runs = planned(args, datasets)
+    if args.trust:
+        known = set(collect(args.output / "results.csv")["config_hash"])
+        runs = [run for run in tqdm(runs, unit="config") if complete(compose_run(run)).hash() not in known]
+    failed = train(runs, args.workers)
     report(args.output, args.tables)
     return 1 if failed else 0
 
@@ -58,7 +65,7 @@ def planned(args: argparse.Namespace, datasets: list[str]) -> list[list[str]]:
         for seed in args.seeds
         for experiment in args.tables
         for dataset in datasets
-        if Path("conf/experiment", experiment, f"{dataset}.yaml").exists()
+        if (CONF / "experiment" / experiment / f"{dataset}.yaml").exists()
         for method in args.methods
         for sparsity in (["0.0"] if method == "dense" else args.sparsities)
     ]
@@ -125,6 +132,7 @@ def _arguments() -> argparse.Namespace:
     add("--methods", type=words, default=list(METHODS))
     add("--sparsities", type=words, default=["0.5", "0.8", "0.9"])
     add("--seeds", type=words, default=["0", "1", "2", "3", "4"])
+    add("--trust", action="store_true", help="train only what is not in results.csv")
     add("--images", choices=["auto", "yes", "no"], default="auto")
     add("--workers", type=int, default=usable_cores(), help="runs at once, one thread each (default: the cores)")
     add("--output", type=Path, default=Path("outputs/table4"))
