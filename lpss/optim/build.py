@@ -15,8 +15,8 @@ from lpss.registry import Registry
 
 OPTIMIZERS = Registry("optimizer")
 
-# p=auto, by requested sparsity (linear between, constant outside): small enough to reach it with LpSS's zeta_w, and
-# with a whole dual exponent q = 3, 4, 5, whose powers are products.
+# p=auto, by requested sparsity (linear between, constant outside): the most accurate of those tried on validation parts
+# (letter, dna, climate, web) at equal sparsity, which LpSS's exact_finish sees to. Smaller p comes closer by itself.
 AUTO_P = {0.5: 2.0, 0.8: 1.75, 0.9: 1.5}
 
 
