@@ -382,7 +382,7 @@ def test_rescaled_neurons_keep_the_size_of_their_sums():
         torch.testing.assert_close(net.weight.detach(), expected)
         assert mask.mean() == pytest.approx(0.1)
     plain = nn.Linear(400, 50)
-    optimizer = LpSGDm(param_groups(plain, 1.5), lr=0.1, p=None)
+    optimizer = LpSGDm(param_groups(plain, 1.5, exclude=[]), lr=0.1, p=None)
     LpSS(plain, optimizer, sparsity=0.9, total_steps=10, rescale=True)
     norms = sphere.row_norm(plain.weight.detach(), 1.5)
     torch.testing.assert_close(norms, torch.ones_like(norms))
