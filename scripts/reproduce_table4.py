@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import torch
+from table4 import METHODS, sparsities_of, train, words
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -24,7 +25,6 @@ from lpss.cli.compose import compose_run
 from lpss.models import build_model
 from lpss.report.collect import collect
 from lpss.train.environment import usable_cores
-from lpss.train.many import run_many
 from lpss.train.run import complete
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -36,7 +36,6 @@ IMAGES = {  # name -> training images, input shape, classes
     "cifar10": (50_000, (3, 32, 32), 10),
     "tiny_imagenet": (100_000, (3, 64, 64), 200),
 }
-METHODS = ("dense", "set", "static", "rigl", "snip", "gmp", "lpss")
 
 
 def main() -> int:
@@ -50,38 +49,25 @@ def main() -> int:
     if args.trust:
         known = set(collect(args.output / "results.csv")["config_hash"])
         runs = [run for run in tqdm(runs, unit="config") if complete(compose_run(run)).hash() not in known]
-    failed = train(runs, args.workers)
+    failed = [outcome for outcome in train(runs, args.workers) if outcome.result is None]
     report(args.output, args.tables)
     return 1 if failed else 0
 
 
 def planned(args: argparse.Namespace, datasets: list[str]) -> list[list[str]]:
-    """The overrides of every run, a whole table of one seed before the next; dense has no sparsity to vary."""
+    """The overrides of every run, a whole table of one seed before the next."""
     return [
         [
             *(f"experiment={experiment}/{dataset}", f"method={method}", f"sparsity={sparsity}", f"seed={seed}"),
-            *(f"output={args.output}/runs", "threads=1", *args.overrides),
+            *(f"output={args.output}/runs", *args.overrides),
         ]
         for seed in args.seeds
         for experiment in args.tables
         for dataset in datasets
         if (CONF / "experiment" / experiment / f"{dataset}.yaml").exists()
         for method in args.methods
-        for sparsity in (["0.0"] if method == "dense" else args.sparsities)
+        for sparsity in sparsities_of(method, args.sparsities)
     ]
-
-
-def train(runs: list[list[str]], workers: int) -> int:
-    """Train all; a line of progress; returns how many failed, having said which."""
-    failed = 0
-    with tqdm(total=len(runs), unit="run", smoothing=0.05, mininterval=1 if sys.stderr.isatty() else 30) as bar:
-        for outcome in run_many(runs, workers=workers, compose=compose_run):
-            if outcome.result is None:
-                failed += 1
-                tqdm.write(f"failed: {' '.join(outcome.overrides)}: {outcome.error}", file=sys.stderr)
-            bar.set_postfix(failed=failed, refresh=False)
-            bar.update()
-    return failed
 
 
 def report(folder: Path, tables: list[str]) -> None:
@@ -121,10 +107,6 @@ def _with_images(args: argparse.Namespace) -> bool:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-
-    def words(text: str) -> list[str]:
-        return [word for word in text.split(",") if word]
-
     add = parser.add_argument
     add("overrides", nargs="*", metavar="KEY=VALUE", help="for all runs")
     add("--tables", type=words, default=list(TABLES))

@@ -13,29 +13,24 @@ import itertools
 import sys
 
 import pandas as pd
-from tqdm import tqdm
+from table4 import METHODS, sparsities_of, train, words
 
-from lpss.cli.compose import compose_run
 from lpss.train.environment import usable_cores
-from lpss.train.many import run_many
 
 GRIDS = {
     "sgd": {"optimizer.lr": [0.03, 0.1, 0.3]},
     "lpsgd_m": {"optimizer.lr": [0.005, 0.01, 0.02, 0.05]},
 }
-METHODS = ("dense", "set", "static", "rigl", "snip", "gmp", "lpss")
 
 
 def main() -> int:
     args = _arguments()
     runs = [run for dataset in args.datasets for run in candidates(args, dataset)]
     rows, failed = [], 0
-    outcomes = run_many([overrides for *_, overrides in runs], workers=args.workers, compose=compose_run)
     described = {tuple(overrides): (dataset, method, choice) for dataset, method, choice, overrides in runs}
-    for outcome in tqdm(outcomes, total=len(runs), unit="run", smoothing=0.05):
+    for outcome in train([overrides for *_, overrides in runs], args.workers):
         if outcome.result is None:
             failed += 1
-            tqdm.write(f"failed: {' '.join(outcome.overrides)}: {outcome.error}", file=sys.stderr)
             continue
         dataset, method, choice = described[outcome.overrides]
         # A diverged run is worth nothing, however its last epoch ended.
@@ -51,7 +46,7 @@ def candidates(args: argparse.Namespace, dataset: str):
         grid = {**GRIDS["lpsgd_m" if method.startswith("lpss") else "sgd"], **args.grid}
         for values in itertools.product(*grid.values()):
             choice = [f"{key}={value}" for key, value in zip(grid, values, strict=True)]
-            for sparsity in [0.0] if method == "dense" else args.sparsities:
+            for sparsity in sparsities_of(method, args.sparsities):
                 for seed in args.seeds:
                     yield (
                         dataset,
@@ -59,7 +54,7 @@ def candidates(args: argparse.Namespace, dataset: str):
                         " ".join(choice),
                         (
                             *(f"experiment={args.table}/{dataset}", f"method={method}", f"sparsity={sparsity}"),
-                            *(f"seed={seed}", "train.validation=0.2", "output=outputs/tuning", "threads=1"),
+                            *(f"seed={seed}", "train.validation=0.2", "output=outputs/tuning"),
                             *("train.checkpoint_every=0", "device=cpu", *choice, *args.overrides),
                         ),
                     )
@@ -77,9 +72,6 @@ def summary(rows: list[tuple]) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-
-    def words(text: str) -> list[str]:
-        return text.split(",")
 
     def numbers(text: str) -> list[float]:
         return [float(word) for word in words(text)]

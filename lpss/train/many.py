@@ -44,7 +44,7 @@ def run_many(
             while True:
                 # Never more than are at work: what the pool has queued cannot be taken back at an interrupt.
                 for overrides in islice(waiting, workers - len(pending)):
-                    pending.add(pool.submit(_train, tuple(overrides), compose))
+                    pending.add(pool.submit(_train, tuple(overrides), compose, threads))
                 if not pending:
                     break
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -60,7 +60,7 @@ def run_many(
         pool.shutdown()
 
 
-def _train(overrides: tuple[str, ...], compose: Callable) -> Outcome:
+def _train(overrides: tuple[str, ...], compose: Callable, threads: int) -> Outcome:
     from lpss.train.run import run
 
     log = logging.getLogger("lpss")  # says all in run.log, nothing on the terminal
@@ -68,7 +68,7 @@ def _train(overrides: tuple[str, ...], compose: Callable) -> Outcome:
     log.addHandler(logging.NullHandler())
     log.propagate = False
     try:
-        return Outcome(overrides, run(compose(overrides)))
+        return Outcome(overrides, run(compose([f"threads={threads}", *overrides])))
     except Exception as error:
         return Outcome(overrides, None, " ".join(f"{type(error).__name__}: {error}".split()))
 
