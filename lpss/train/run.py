@@ -40,6 +40,7 @@ from lpss.train.step import make_step
 
 log = logging.getLogger("lpss")
 EVAL_BATCH = 1000
+UNDERFLOW_P = 1.03  # below it a tenth and more of the weights on the sphere are exactly 0 in float32
 ENDED = ("finished", "diverged")
 
 
@@ -282,7 +283,17 @@ class Session:
             lines.append(f"{skipped} neuron updates were skipped because the gradient held NaN or inf")
         if missed := self.method.skipped_updates:
             lines.append(f"{missed} topology updates were skipped because gradients held NaN or inf")
-        return lines
+        return lines + self._underflow()
+
+    def _underflow(self) -> list[str]:
+        """A line where p is so near 1 that powers leave float32: such weights are 0 while their masks are 1."""
+        small = [name for name, p in self.p.items() if p is not None and p < UNDERFLOW_P and name in self.method.masks]
+        if not small:
+            return []
+        masks, layers = self.method.masks, self.method.masks.layers
+        zeros = sum(int((layers[name].weight.eq(0) & masks[name].bool()).sum()) for name in small)
+        active = sum(int(masks[name].sum()) for name in small)
+        return [f"p below {UNDERFLOW_P} leaves float32: {zeros} of {active} active weights there are exactly 0"]
 
     def _after_step(self, progress: Progress) -> None:
         if self.interrupts.received is None:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -417,6 +418,16 @@ def test_collapse_is_a_warning_in_the_result(composed, caplog):
     result = run(composed(*SMALL, "method=static", "sparsity=0.99", "train.epochs=1"))
     assert any("neurons have no active weight" in line for line in result["warnings"])
     assert "neurons have no active weight" in caplog.text
+
+
+@pytest.mark.parametrize("p, told", [(1.01, True), (1.2, False)])
+def test_weights_that_underflow_are_told_in_the_result(composed, p, told):
+    result = run(composed(*SMALL, "method=lpss", f"optimizer.p={p}", "train.epochs=1"))
+    lines = [line for line in result["warnings"] if "leaves float32" in line]
+    assert len(lines) == told and result["status"] == "finished"
+    if told:
+        zeros, active = map(int, re.search(r"(\d+) of (\d+) active", lines[0]).groups())
+        assert 0.3 < zeros / active < 1
 
 
 def test_plugins_add_methods_of_the_users_own(composed, tmp_path, monkeypatch):
