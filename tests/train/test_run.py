@@ -422,7 +422,7 @@ def test_collapse_is_a_warning_in_the_result(composed, caplog):
 
 @pytest.mark.parametrize("p, told", [(1.01, True), (1.2, False)])
 def test_weights_that_underflow_are_told_in_the_result(composed, p, told):
-    result = run(composed(*SMALL, "method=lpss", f"optimizer.p={p}", "train.epochs=1"))
+    result = run(composed("dataset=digits", "method=lpss", f"optimizer.p={p}", "train.epochs=2", "device=cpu"))
     lines = [line for line in result["warnings"] if "leaves float32" in line]
     assert len(lines) == told and result["status"] == "finished"
     if told:
