@@ -4,11 +4,13 @@ So the forward pass costs nothing extra, `weight.grad` right after backward is t
 needs to know about masks: gradients are multiplied by the mask before its step and its state is zero off the mask.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from lpss import sphere
 from lpss.errors import UsageError
 from lpss.roles import Layer, check_selectors, weight_layers
 
@@ -92,6 +94,20 @@ class Masks(Mapping):
     def sparsity_all_parameters(self) -> float:
         """Masked weights / all parameters of the net (biases, normalisation and unmasked layers included)."""
         return (self.maskable - sum(self.active().values())) / self._parameters
+
+    @torch.no_grad()
+    def hoyer_sparsity(self) -> dict[str, Tensor]:
+        """Layer name -> Hoyer's sparsity (eq 2) of each neuron, (neurons,), NaN for an empty one.
+
+        Layers of fan-in 1, where it is not defined, are left out.
+        """
+        weights = {name: layer.weight.detach().float() for name, layer in self.layers.items()}
+        return {name: sphere.hoyer_sparsity(weight) for name, weight in weights.items() if weight[0].numel() > 1}
+
+    def mean_hoyer_sparsity(self) -> float:
+        """The mean over all neurons that are not empty (reads the device)."""
+        neurons = list(self.hoyer_sparsity().values())
+        return float(torch.cat(neurons).nanmean()) if neurons else math.nan
 
     def empty_neurons(self) -> dict[str, int]:
         """Layer name -> number of neurons without an active weight (reads the device)."""

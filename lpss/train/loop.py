@@ -113,6 +113,7 @@ def fit(
                     "eval_loss": eval_loss,
                     "eval_accuracy": eval_accuracy,
                     "sparsity_weights": method.masks.sparsity_weights(),
+                    "hoyer_sparsity": method.masks.mean_hoyer_sparsity(),
                     "seconds": round(seconds, 4),
                     "samples_per_second": round(samples * processes.size / seconds, 1),
                 }

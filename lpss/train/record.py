@@ -15,7 +15,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lpss import sphere
 from lpss.config import RunConfig
 from lpss.errors import DataError, LpssError
 from lpss.sparse.methods import Method
@@ -117,10 +116,10 @@ class RunFolder:
 def layer_rows(method: Method, p: dict[str, float | None]) -> list[dict]:
     """One dict a maskable layer, with the columns LAYER_COLUMNS; Hoyer's sparsity is the mean over live neurons."""
     active, empty, requested = method.masks.active(), method.masks.empty_neurons(), method.requested_density()
+    hoyer = {name: float(neurons.nanmean()) for name, neurons in method.masks.hoyer_sparsity().items()}
     rows = []
     for name, layer in method.masks.layers.items():
         weight = layer.weight.detach()
-        fan_in = weight[0].numel()
         density = active[name] / weight.numel()
         rows.append(
             {
@@ -133,7 +132,7 @@ def layer_rows(method: Method, p: dict[str, float | None]) -> list[dict]:
                 "density_requested": requested[name],
                 "density_reached": density,
                 "sparsity_reached": 1 - density,
-                "hoyer_sparsity": float(sphere.hoyer_sparsity(weight.float()).nanmean()) if fan_in > 1 else math.nan,
+                "hoyer_sparsity": hoyer.get(name, math.nan),
                 "empty_neurons": empty[name],
             }
         )

@@ -144,3 +144,14 @@ def test_frozen_layers_are_left_alone_and_a_shared_weight_has_one_mask():
     net[1].weight.requires_grad_(False)
     with pytest.raises(UsageError, match="no trainable layer"):
         Masks(net)
+
+
+def test_hoyer_sparsity_leaves_out_what_has_none():
+    net = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 1), nn.Linear(1, 2))
+    masks = Masks(net)
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([[1.0, 1, 1, 1], [0, 2, 0, 0], [0, 0, 0, 0]]))
+        net[1].weight.copy_(torch.tensor([[3.0, 0, 3]]))
+    two_of_three = (3**0.5 - 2**0.5) / (3**0.5 - 1)
+    assert list(masks.hoyer_sparsity()) == ["0", "1"]  # a fan-in of 1 has none
+    assert masks.mean_hoyer_sparsity() == pytest.approx((0 + 1 + two_of_three) / 3)  # nor has the empty neuron

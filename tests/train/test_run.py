@@ -96,6 +96,8 @@ def test_a_run_leaves_a_complete_folder(composed, method):
     layers = pd.read_csv(folder / "layers.csv")
     assert tuple(layers.columns) == LAYER_COLUMNS and list(layers["role"]) == ["stem", "linear", "head"]
     assert 1 - layers["active"].sum() / layers["weights"].sum() == pytest.approx(result["sparsity_weights"])
+    live = layers["shape"].str.split("x").str[0].astype(int) - layers["empty_neurons"]
+    assert metrics["hoyer_sparsity"].iloc[-1] == pytest.approx((layers["hoyer_sparsity"] * live).sum() / live.sum())
     on_sphere = layers["p"].notna()
     assert list(on_sphere) == ([True, True, False] if method.startswith("lpss") else [False] * 3)
     if method not in ("dense", "lpss", "lpss_demo"):
