@@ -6,7 +6,7 @@ STAMP = $(VENV)/.installed
 
 ARGS ?=
 
-.PHONY: help install demo test test-all fuzz lint reproduce-table4 clean
+.PHONY: help install demo test test-all fuzz lint reproduce-table4 figures clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/  make \1/p' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ lint: $(STAMP)          ## ruff
 reproduce-table4: $(STAMP)  ## the paper's Table 4 (TABLES=table4 DATASETS=letter,dna METHODS=lpss,rigl SPARSITIES=0.9 SEEDS=0,1,2 choose a part)
 	$(BIN)/python scripts/reproduce_table4.py $(foreach part,TABLES DATASETS METHODS SPARSITIES SEEDS IMAGES,\
 	    $(if $($(part)),--$(shell echo $(part) | tr A-Z a-z) $($(part)))) $(ARGS)
+
+figures: $(STAMP)       ## the paper's figures and claims, in outputs/figures (FIGURES="fig3 fig5" chooses)
+	$(BIN)/python scripts/convergence.py
+	$(BIN)/lpss-figures $(or $(FIGURES),all) $(ARGS)
 
 clean:           ## remove .venv and caches, not outputs
 	rm -rf $(VENV) .pytest_cache .ruff_cache build dist *.egg-info

@@ -16,12 +16,13 @@ import time
 from pathlib import Path
 
 import torch
-from table4 import METHODS, sparsities_of, train, words
+from table4 import METHODS, sparsities_of, words
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from lpss.cli import table
 from lpss.cli.compose import compose_run
+from lpss.cli.many import train
 from lpss.models import build_model
 from lpss.report.collect import collect
 from lpss.train.environment import usable_cores

@@ -1,12 +1,6 @@
-"""What the scripts of Table 4 share: its methods, lists on the command line, and runs with a line of progress."""
+"""What the scripts of Table 4 share: its methods, and lists on the command line."""
 
-import sys
-from collections.abc import Iterator, Sequence
-
-from tqdm import tqdm
-
-from lpss.cli.compose import compose_run
-from lpss.train.many import Outcome, run_many
+from collections.abc import Sequence
 
 METHODS = ("dense", "set", "static", "rigl", "snip", "gmp", "lpss")
 
@@ -19,16 +13,3 @@ def words(text: str) -> list[str]:
 def sparsities_of(method: str, sparsities: Sequence) -> Sequence:
     """Those to train a method at: dense has none to vary."""
     return [0.0] if method == "dense" else sparsities
-
-
-def train(runs: Sequence[Sequence[str]], workers: int) -> Iterator[Outcome]:
-    """Train all runs (lists of overrides); says how far it is, and which failed."""
-    failed = 0
-    with tqdm(total=len(runs), unit="run", smoothing=0.05, mininterval=1 if sys.stderr.isatty() else 30) as bar:
-        for outcome in run_many(runs, workers=workers, compose=compose_run):
-            if outcome.result is None:
-                failed += 1
-                tqdm.write(f"failed: {' '.join(outcome.overrides)}: {outcome.error}", file=sys.stderr)
-            bar.set_postfix(failed=failed, refresh=False)
-            bar.update()
-            yield outcome

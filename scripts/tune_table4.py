@@ -13,8 +13,9 @@ import itertools
 import sys
 
 import pandas as pd
-from table4 import METHODS, sparsities_of, train, words
+from table4 import METHODS, sparsities_of, words
 
+from lpss.cli.many import train
 from lpss.train.environment import usable_cores
 
 GRIDS = {

@@ -166,11 +166,14 @@ class Session:
         )
         self.cost = Cost(self.net, self.method.masks, next(self.eval_batches((0, 1)))[0][:1])
         self.progress = Progress()
+        self.foreseen = self.method.foreseen()
         self.earlier_seconds, self.earlier_nonfinite = 0.0, 0  # of what a checkpoint continues
 
     def train(self, bar: bool) -> dict:
         """Train to the end, from the checkpoint where there is one; returns run.json's content."""
         self.step = make_step(self.net, self.method, self.modes, model=self.processes.wrap(self.net))
+        for line in self.foreseen:
+            log.warning("%s: %s", _label(self.config), line)
         self._resume()
         status = "finished"
         try:
@@ -278,7 +281,7 @@ class Session:
         }
 
     def _warnings(self) -> list[str]:
-        lines = self.method.collapsed()
+        lines = self.foreseen + self.method.collapsed()
         if skipped := self._nonfinite():
             lines.append(f"{skipped} neuron updates were skipped because the gradient held NaN or inf")
         if missed := self.method.skipped_updates:

@@ -432,6 +432,14 @@ def test_weights_that_underflow_are_told_in_the_result(composed, p, told):
         assert 0.3 < zeros / active < 1
 
 
+@pytest.mark.parametrize("p, exact, told", [(2.0, "false", True), (1.1, "false", False), (2.0, "true", False)])
+def test_a_p_too_large_for_the_sparsity_is_told_where_nothing_makes_up_for_it(composed, caplog, p, exact, told):
+    settings = ("dataset=digits", "method=lpss", "sparsity=0.9", "train.max_steps=2", f"method.exact_finish={exact}")
+    result = run(composed(*settings, f"optimizer.p={p}"))
+    lines = [line for line in result["warnings"] if "optimizer.p is large for sparsity 0.9" in line]
+    assert len(lines) == told == ("optimizer.p is large for sparsity 0.9" in caplog.text)
+
+
 def test_plugins_add_methods_of_the_users_own(composed, tmp_path, monkeypatch):
     (tmp_path / "my_method.py").write_text(
         "from lpss.sparse.methods import METHODS, Static\n@METHODS.register('mine')\nclass Mine(Static):\n    pass\n"

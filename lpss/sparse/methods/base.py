@@ -195,6 +195,10 @@ class Method:
         """How the requested sparsity is spread over layers."""
         return getattr(self.config, "distribution", "uniform")
 
+    def foreseen(self) -> list[str]:
+        """A line for everything that can be known before training to miss what was asked for."""
+        return []
+
     def collapsed(self) -> list[str]:
         """A line for every layer without any active weight, or with neurons that have none (reads the device)."""
         lines = []

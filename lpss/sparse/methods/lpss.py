@@ -11,6 +11,7 @@ from lpss.optim.lpsgd import SphereOptimizer
 from lpss.options import check_range
 from lpss.sparse.methods.base import METHODS, Method, Window
 from lpss.sparse.select import below_row_mean, row_counts, share, top_k, top_k_rows
+from lpss.theory import shortfall
 
 _CHOICES = {
     "drop_schedule": ("cosine", "constant"),
@@ -89,6 +90,16 @@ class LpSS(Method):
             never = -self.config.grace_steps
             self.born = {name: torch.full_like(mask, never, dtype=torch.int32) for name, mask in self.masks.items()}
         self.start_random(min(self.config.start_sparsity, self.sparsity), "uniform")
+
+    def foreseen(self) -> list[str]:
+        """That p is too large for dropping alone to reach the sparsity, where nothing makes up for it at the end."""
+        if self.config.exact_finish or not self.sparsity:
+            return []
+        on_sphere = isinstance(self.optimizer, SphereOptimizer)
+        weights = [layer.weight for layer in self.masks.layers.values()]
+        layers = [(w[0].numel(), w.numel(), self.optimizer.p_of(w) if on_sphere else None) for w in weights]
+        line = shortfall(layers, self.sparsity, self.config.zeta_w)
+        return [line] if line else []
 
     def due(self) -> bool:
         return self.window.due(self.steps)

@@ -1,0 +1,143 @@
+"""lpss-figures: the paper's figures and claims, trained where runs are missing, then drawn."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lpss.cli import guarded
+from lpss.errors import LpssError, UsageError
+from lpss.paper import FIGURES
+from lpss.paper.claims import claims_table
+from lpss.paper.parts import source_line, style
+from lpss.registry import suggestion
+from lpss.report.collect import collect, write_text
+from lpss.report.picture import save
+from lpss.report.tables import finished
+
+DESCRIPTION = """The paper's figures: trains the runs that are missing (lpss-train -m experiment=fig...), writes the csv
+behind each figure and, from it, a png and a pdf; then what the figures say of the paper's claims."""
+FORMATS = (".png", ".pdf")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns 0, 1 where a run failed, or the exit code of the LpssError that it prints."""
+    args = _parser().parse_intermixed_args(argv)
+    return guarded("lpss-figures", lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    names, overrides = _chosen(args.words)
+    short = args.schedule == "short" or args.schedule == "auto" and not _has_gpu()
+    complete = True
+    if args.redraw and overrides:
+        raise UsageError(f"--redraw trains nothing: leave {' '.join(overrides)} out")
+    for name in names:
+        figure, file = FIGURES[name], args.output / f"{name}.csv"
+        if not args.redraw:
+            runs = _runs(figure.experiments(short), overrides, args)
+            if runs is None:
+                print(f"{name}: not drawn: it lacks runs, which the same command goes on with", file=sys.stderr)
+                complete = False
+                continue
+            write_text(file, figure.table(runs).to_csv(index=False))
+        # From the file, always: a picture is the same whether its runs are still there or not.
+        table = _read(file)
+        with style():
+            for suffix in FORMATS:
+                save(figure.draw(table), file.with_suffix(suffix))
+        print(f"{name}: {file.with_suffix('.png')}, .pdf, .csv ({source_line(table)})")
+    tables = {name: _read(file) for name in FIGURES if (file := args.output / f"{name}.csv").exists()}
+    if tables:
+        write_text(args.output / "README.md", _readme(tables))
+        print(claims_table(tables))
+    return 0 if complete else 1
+
+
+def _chosen(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The figures' names, in order, and KEY=VALUE overrides. Raises UsageError for another word."""
+    overrides = [word for word in words if "=" in word]
+    names = [word for word in words if "=" not in word]
+    for name in names:
+        if name not in FIGURES and name != "all":
+            raise UsageError(f"unknown figure {name!r}{suggestion(name, [*FIGURES, 'all'])}; known: all, "
+                             f"{', '.join(FIGURES)}")  # fmt: skip
+    if not names:
+        raise UsageError(f"which figure? all, or some of {', '.join(FIGURES)}")
+    return [name for name in FIGURES if name in names or "all" in names], overrides
+
+
+def _runs(experiments: Sequence[str], overrides: list[str], args: argparse.Namespace) -> pd.DataFrame | None:
+    """The finished runs of these experiments, trained where need be; None where one has not ended."""
+    from lpss.cli.compose import compose_run, compose_sweep
+    from lpss.cli.many import train
+    from lpss.train.environment import usable_cores
+    from lpss.train.run import complete
+
+    planned = {}  # folder -> overrides: what a sweep names twice is one run
+    for experiment in experiments:
+        for run in compose_sweep(experiment):
+            run = (*run, f"output={args.output / 'runs'}", *overrides)
+            planned.setdefault(complete(compose_run(run)).folder(), run)
+    wanted = [run for folder, run in planned.items() if not _ended(folder)]
+    for _ in train(wanted, args.workers or usable_cores()) if wanted else ():
+        pass
+    if not all(map(_ended, planned)):
+        return None
+    runs = collect(planned)
+    for folder in runs["folder"][runs["status"] == "diverged"]:
+        print(f"left out, as it diverged: {folder}", file=sys.stderr)
+    return finished(runs)
+
+
+def _ended(folder: Path) -> bool:
+    return (folder / "run.json").exists() and collect(folder)["status"].isin(["finished", "diverged"]).all()
+
+
+def _read(file: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(file)
+    except FileNotFoundError:
+        raise UsageError(f"{file} is not there: --redraw needs the csv files of an earlier lpss-figures") from None
+    except (OSError, ValueError) as error:
+        raise LpssError(f"{file} cannot be read: {error}") from None
+
+
+def _readme(tables: dict[str, pd.DataFrame]) -> str:
+    rows = "\n".join(f"| {name} | {FIGURES[name].title} | {source_line(table)} |" for name, table in tables.items())
+    return f"""# The paper's figures, from our own runs
+
+`make figures` (= `lpss-figures all`) trains what is missing and writes this folder: for each figure a png, a pdf and
+the csv it is drawn from (`lpss-figures all --redraw` draws from the csv files alone). Without a GPU the short schedules
+are used; each picture says at its foot what it shows. `convergence.csv` is from `python scripts/convergence.py`.
+
+| figure | what it shows | runs |
+|---|---|---|
+{rows}
+
+## What the paper claims, and what these runs say
+
+{claims_table(tables)}"""
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("lpss-figures", description=DESCRIPTION)
+    add = parser.add_argument
+    add("words", nargs="*", metavar="FIGURE | KEY=VALUE", help=f"all or {', '.join(FIGURES)}; settings of all runs")
+    add("--schedule", choices=["auto", "short", "full"], default="auto", help="auto: full where there is a GPU")
+    add("--redraw", action="store_true", help="draw again from the csv files alone")
+    add("--workers", type=int, help="runs at once, one thread each (default: the cores)")
+    add("--output", type=Path, default=Path("outputs/figures"), help="(default: outputs/figures)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

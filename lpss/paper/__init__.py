@@ -1,0 +1,67 @@
+"""The paper's figures and claims: run folders -> a table -> a picture, and what the tables say of its claims.
+
+Every figure is a module with `table(runs)`, which reads run folders, and `draw(table)`, which needs nothing else, so
+that a picture can be made again from its csv alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lpss.paper import correlation, distribution, layerwise, scale, tradeoff, training
+
+__all__ = ["FIGURES", "PaperFigure"]
+
+
+@dataclass(frozen=True)
+class PaperFigure:
+    """One figure: what it shows, the experiments whose runs it is made of, how it is made.
+
+    full, short: names in conf/experiment; the short ones a CPU finishes in minutes.
+    """
+
+    title: str
+    full: tuple[str, ...]
+    short: tuple[str, ...]
+    table: Callable[[pd.DataFrame], pd.DataFrame]
+    draw: Callable[[pd.DataFrame], Figure]
+
+    def experiments(self, short: bool) -> tuple[str, ...]:
+        return self.short if short else self.full
+
+
+FIGURES = {
+    "fig2": PaperFigure(
+        "Weights of one output neuron against p", ("fig5",), ("fig5",), distribution.table, distribution.draw
+    ),
+    "fig3": PaperFigure("LpSGD against LpSGD-m on MNIST", ("fig3",), ("fig3",), training.table, training.draw),
+    "fig4": PaperFigure(
+        "LpSGD against LpSGD-m on Fashion-MNIST", ("fig4",), ("fig4_short",), training.table, training.draw
+    ),
+    "fig5": PaperFigure(
+        "Hoyer's sparsity of each layer against p, MNIST: trained nets and theory",
+        ("fig5",), ("fig5",), layerwise.table, layerwise.draw,
+    ),
+    "fig6": PaperFigure(
+        "Hoyer's sparsity of each layer against p, Fashion-MNIST: trained nets and theory",
+        ("fig6",), ("fig6_short",), layerwise.table, layerwise.draw,
+    ),
+    "fig7": PaperFigure(
+        "Correlation between neurons of a layer, Fashion-MNIST",
+        ("fig6",), ("fig6_short",), correlation.table, correlation.draw,
+    ),
+    "fig8": PaperFigure(
+        "Accuracy against sparsity, MNIST and Fashion-MNIST",
+        ("fig8",), ("fig8_short",), tradeoff.table, tradeoff.draw,
+    ),
+    "fig9": PaperFigure(
+        "Accuracy against sparsity on CIFAR-10, and the learning rate",
+        ("fig9",), ("fig9_short",), tradeoff.table, tradeoff.draw_with_schedule,
+    ),
+    "fig10": PaperFigure(
+        "The largest sparsity LpSS reaches against the model's scale",
+        ("fig10",), ("fig10_short/mlp", "fig10_short/wrn"), scale.table, scale.draw,
+    ),
+}  # fmt: skip
