@@ -77,8 +77,8 @@ def _arguments() -> argparse.Namespace:
     def numbers(text: str) -> list[float]:
         return [float(word) for word in words(text)]
 
-    parser.add_argument("table", choices=["table4", "table4_best"])
-    parser.add_argument("datasets", nargs="+")
+    parser.add_argument("table", help="a folder of conf/experiment: table4, table4_best or table4_short")
+    parser.add_argument("datasets", nargs="+", help="experiments in it")
     parser.add_argument("--methods", type=words, default=METHODS)
     parser.add_argument("--sparsities", type=numbers, default=[0.5, 0.9])
     parser.add_argument("--seeds", type=words, default=["0"])
