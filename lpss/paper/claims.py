@@ -177,7 +177,7 @@ def _grows_with_scale(table: pd.DataFrame) -> Iterator[Claim]:
 def _noise(_: pd.DataFrame) -> Iterator[Claim]:
     exact, plain, momentum = noise_toy()
     yield Claim(
-        "(why, maths.md section 2) gradient noise biases LpSGD, which averages a power of it, not LpSGD-m",
+        "(why) Gradient noise biases LpSGD, which averages a power of it, not LpSGD-m",
         "toy: 32 quadratics, d = 100, p = 1.2, noise as large as the gradient",
         _yes(abs(momentum - exact) < abs(plain - exact) / 4, abs(momentum - exact) < abs(plain - exact)),
         f"Hoyer's sparsity: exact {exact:.3f}, LpSGD {plain:.3f}, LpSGD-m without momentum {momentum:.3f}",
