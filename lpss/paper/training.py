@@ -48,7 +48,7 @@ def draw(table: pd.DataFrame) -> Figure:
             lower.set_xlabel("Epoch")
             lower.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         grid[0, 0].set_ylabel("Accuracy (%)")
-        grid[1, 0].set_ylabel("Mean Hoyer's sparsity of neurons")
+        grid[1, 0].set_ylabel("Hoyer's sparsity (mean)")
         handles, _ = grid[0, 0].get_legend_handles_labels()
         styles = [("test", "-"), ("train, running mean of the epoch", "--")]
         handles += [Line2D([], [], color="#777777", linestyle=line, label=label) for label, line in styles]
