@@ -49,8 +49,8 @@ class Turns:
     def __init__(self, batches):
         self.stream = chain.from_iterable(map(batches.epoch, count()))
 
-    def epoch(self, number: int):
-        return islice(self.stream, BLOCK)
+    def epoch(self, number: int, start: int = 0):
+        return islice(self.stream, BLOCK - start)
 
 
 class OurLoop:
