@@ -5,6 +5,7 @@ import json
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from lpss.paper.parts import fan_in, new_figure, source, style
 from lpss.report.collect import layers_of
@@ -54,6 +55,7 @@ def draw(table: pd.DataFrame) -> Figure:
             _draw(right, rows, "accuracy_last", COLOURS[i], MARKERS[i], label, times=100)
         for axes, title in ((left, "a"), (right, "b")):
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
             axes.set_xlabel("Parameters")
             axes.set_title(title, loc="left", weight="bold")
             axes.legend(frameon=False, fontsize=8)

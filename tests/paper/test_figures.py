@@ -27,6 +27,7 @@ def test_a_figure_is_drawn_from_its_table(tables, tmp_path, name):
     foot = figure.get_supxlabel()
     assert "6 epochs" in foot and "seed" in foot  # says what runs it is made of
     for axes in figure.axes:
+        assert not any("$" in label.get_text() for label in axes.get_xticklabels())  # math is not typeset
         assert not axes.lines or axes.get_xlabel() or axes.get_shared_x_axes().get_siblings(axes)[1:]
         assert not axes.lines or axes.get_ylabel() or axes.get_shared_y_axes().get_siblings(axes)[1:]
 
