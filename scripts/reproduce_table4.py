@@ -75,27 +75,25 @@ def report(folder: Path, tables: list[str]) -> None:
     """results.csv of all runs, earlier ones and these, and from it what stands in the folder."""
     results = folder / "results.csv"
     sources = [path for path in (results, folder / "runs") if path.exists()]
-    commands = [[*sources, "--results", results, "--output", os.devnull]]
+    _lpss_table(*sources, "--results", results, "--output", os.devnull)
+    runs = collect(results)
     for name in tables:
         place = folder / name
         for suffix, format in ((".md", "markdown"), (".csv", "csv"), (".tex", "latex")):
             output = ["--output", place.with_suffix(suffix), "--format", format]
-            commands.append([results, "--experiment", name, "--published", *output])
-        more = ["--paired", f"{place}_paired.md", "--ranks", f"{place}_ranks.png"]
-        commands.append([results, "--experiment", name, *more, "--output", os.devnull])
-    for command in commands:
-        if "--paired" in command and not _comparable(results, command[2]):
-            print(f"{command[2]}: LpSS and another sparse method are not both there yet: no comparison")
+            _lpss_table(results, "--experiment", name, "--published", *output)
+        sparse = set(runs["method"][runs["experiment"] == name]) - {"dense"}
+        if "lpss" not in sparse or len(sparse) == 1:
+            print(f"{name}: LpSS and another sparse method are not both there yet: no comparison")
             continue
-        print("lpss-table", *command)
-        if code := table.main([str(word) for word in command]):
-            sys.exit(code)
+        more = ["--paired", f"{place}_paired.md", "--ranks", f"{place}_ranks.png"]
+        _lpss_table(results, "--experiment", name, *more, "--output", os.devnull)
 
 
-def _comparable(results: Path, experiment: str) -> bool:
-    runs = collect(results)
-    sparse = set(runs["method"][(runs["experiment"] == experiment) & (runs["method"] != "dense")])
-    return "lpss" in sparse and len(sparse) > 1
+def _lpss_table(*words: str | Path) -> None:
+    print("lpss-table", *words)
+    if code := table.main([str(word) for word in words]):
+        sys.exit(code)
 
 
 def hours_of_a_run(dataset: str) -> float:

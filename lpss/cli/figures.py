@@ -11,10 +11,10 @@ from lpss.cli import guarded
 from lpss.errors import LpssError, UsageError
 from lpss.paper import FIGURES
 from lpss.paper.claims import claims_table
-from lpss.paper.parts import source_line, style
+from lpss.paper.parts import source_line
+from lpss.paper.readme import readme
 from lpss.registry import suggestion
 from lpss.report.collect import collect, write_text
-from lpss.report.picture import save
 from lpss.report.tables import finished
 
 DESCRIPTION = """The paper's figures: trains the runs that are missing (lpss-train -m experiment=fig...), writes the csv
@@ -45,13 +45,11 @@ def _run(args: argparse.Namespace) -> int:
             write_text(file, figure.table(runs).to_csv(index=False))
         # From the file, always: a picture is the same whether its runs are still there or not.
         table = _read(file)
-        with style():
-            for suffix in FORMATS:
-                save(figure.draw(table), file.with_suffix(suffix))
+        figure.picture(table, *map(file.with_suffix, FORMATS))
         print(f"{name}: {file.with_suffix('.png')}, .pdf, .csv ({source_line(table)})")
     tables = {name: _read(file) for name in FIGURES if (file := args.output / f"{name}.csv").exists()}
     if tables:
-        write_text(args.output / "README.md", _readme(tables))
+        write_text(args.output / "README.md", readme(tables))
         print(claims_table(tables))
     return 0 if complete else 1
 
@@ -93,7 +91,10 @@ def _runs(experiments: Sequence[str], overrides: list[str], args: argparse.Names
 
 
 def _ended(folder: Path) -> bool:
-    return (folder / "run.json").exists() and collect(folder)["status"].isin(["finished", "diverged"]).all()
+    from lpss.train.record import RunFolder
+    from lpss.train.run import ENDED
+
+    return (RunFolder(folder).result() or {}).get("status") in ENDED
 
 
 def _read(file: Path) -> pd.DataFrame:
@@ -103,23 +104,6 @@ def _read(file: Path) -> pd.DataFrame:
         raise UsageError(f"{file} is not there: --redraw needs the csv files of an earlier lpss-figures") from None
     except (OSError, ValueError) as error:
         raise LpssError(f"{file} cannot be read: {error}") from None
-
-
-def _readme(tables: dict[str, pd.DataFrame]) -> str:
-    rows = "\n".join(f"| {name} | {FIGURES[name].title} | {source_line(table)} |" for name, table in tables.items())
-    return f"""# The paper's figures, from our own runs
-
-`make figures` (= `lpss-figures all`) trains what is missing and writes this folder: for each figure a png, a pdf and
-the csv it is drawn from (`lpss-figures all --redraw` draws from the csv files alone). Without a GPU the short schedules
-are used; each picture says at its foot what it shows. `convergence.csv` is from `python scripts/convergence.py`.
-
-| figure | what it shows | runs |
-|---|---|---|
-{rows}
-
-## What the paper claims, and what these runs say
-
-{claims_table(tables)}"""
 
 
 def _has_gpu() -> bool:

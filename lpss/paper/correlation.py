@@ -1,12 +1,10 @@
 """Fig 7: correlation of weights between the neurons of each layer, a column for each p."""
 
-import json
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lpss.paper.parts import layer_kind, new_figure, source, style, weights_of
+from lpss.paper.parts import layer_kind, new_figure, p_of, source, weights_of
 from lpss.report.collect import layers_of
 
 P = (1.1, 1.3, 1.7, 3.0)  # the paper's columns
@@ -19,14 +17,14 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
     by_chance (its expectation for independent normal weights).
     """
     rows = []
-    runs = runs.assign(p=runs["p"].map(lambda text: float(json.loads(text)))).sort_values(["p", "seed"])
-    for run in runs[runs["p"].isin(P)].drop_duplicates("p").to_dict("records"):
+    first = {p_of(run): run for run in runs.sort_values("seed", ascending=False).to_dict("records")}
+    for p, run in sorted((p, run) for p, run in first.items() if p in P):
         kinds = _kinds(run)
         for number, (layer, weight) in enumerate(weights_of(run).items(), 1):
             matrix = correlations(weight)
             whole = {
                 **{**source(run), "number": number, "layer": layer, "kind": kinds[layer], "d": weight.shape[1]},
-                **{"p": run["p"], "mean_abs": mean_off_diagonal(np.abs(matrix)), "by_chance": chance(weight.shape[1])},
+                **{"p": p, "mean_abs": mean_off_diagonal(np.abs(matrix)), "by_chance": chance(weight.shape[1])},
             }
             shown = matrix[:PART, :PART]
             rows += [{**whole, "i": i, "j": j, "correlation": value} for (i, j), value in np.ndenumerate(shown)]
@@ -53,26 +51,25 @@ def chance(d: int) -> float:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    with style():
-        columns, rows = sorted(table["p"].unique()), sorted(table["number"].unique())
-        figure = new_figure(1.75 * len(columns) + 1.6, 1.85 * len(rows) + 0.6, table)
-        grid = figure.subplots(len(rows), len(columns), squeeze=False)
-        for axes, ((number, p), cell) in zip(grid.flat, table.groupby(["number", "p"]), strict=True):
-            matrix = cell.pivot(index="i", columns="j", values="correlation")
-            image = axes.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r")
-            axes.grid(False)
-            axes.set_xticks([])
-            axes.set_yticks([])
-            first = cell.iloc[0]
-            times = first["mean_abs"] / first["by_chance"]
-            axes.set_xlabel(f"mean |r| {first['mean_abs']:.3f}, {times:.1f} x chance", fontsize=7)
-            if number == rows[0]:
-                axes.set_title(f"p = {p:g}", weight="bold")
-            if p == columns[0]:
-                axes.set_ylabel(f"Layer {number}\n{first['kind']}, dim {first['d']}", fontsize=8)
-        bar = figure.colorbar(image, ax=grid, shrink=0.4, aspect=30)
-        bar.set_label(f"correlation r of the first {PART} neurons; mean |r| is of all")
-        return figure
+    columns, rows = sorted(table["p"].unique()), sorted(table["number"].unique())
+    figure = new_figure(1.75 * len(columns) + 1.6, 1.85 * len(rows) + 0.6, table)
+    grid = figure.subplots(len(rows), len(columns), squeeze=False)
+    for axes, ((number, p), cell) in zip(grid.flat, table.groupby(["number", "p"]), strict=True):
+        matrix = cell.pivot(index="i", columns="j", values="correlation")
+        image = axes.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r")
+        axes.grid(False)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        first = cell.iloc[0]
+        times = first["mean_abs"] / first["by_chance"]
+        axes.set_xlabel(f"mean |r| {first['mean_abs']:.3f}, {times:.1f} x chance", fontsize=7)
+        if number == rows[0]:
+            axes.set_title(f"p = {p:g}", weight="bold")
+        if p == columns[0]:
+            axes.set_ylabel(f"Layer {number}\n{first['kind']}, dim {first['d']}", fontsize=8)
+    bar = figure.colorbar(image, ax=grid, shrink=0.4, aspect=30)
+    bar.set_label(f"correlation r of the first {PART} neurons; mean |r| is of all")
+    return figure
 
 
 def _kinds(run: dict) -> dict[str, str]:

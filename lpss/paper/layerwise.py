@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lpss.paper.parts import SOURCE, fan_in, layer_kind, new_figure, style
+from lpss.paper.parts import SOURCE, fan_in, layer_kind, new_figure
 from lpss.report.collect import layers_of
 from lpss.report.figures import COLOURS
 from lpss.theory import expected_hoyer, expected_hoyer_gaussian, fit_alpha, fit_alpha_by_layer
@@ -41,32 +41,31 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    with style():
-        layers = list(table.groupby("number"))
-        rows = math.ceil(len(layers) / COLUMNS)
-        figure = new_figure(10, 3.1 * rows + 0.7, table)
-        grid = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False)
-        p = np.linspace(table["p"].min(), table["p"].max(), 80)
-        for axes in grid.flat[len(layers) :]:
-            axes.set_axis_off()
-        for axes, (number, layer) in zip(grid.flat, layers, strict=False):
-            first = layer.iloc[0]
-            d, alpha, shared = first["d"], first["own_alpha"], first["shared_alpha"]
-            axes.plot(p, expected_hoyer(d, p, alpha), color=COLOURS[0], label="theory, alpha of the layer")
-            axes.plot(p, expected_hoyer(d, p, shared), "--", color=COLOURS[2], label="theory, one alpha for all")
-            axes.plot(p, expected_hoyer_gaussian(d, p), ":", color=COLOURS[7], label="Gaussian inputs, no alpha")
-            axes.plot(layer["p"], layer["hoyer_sparsity"], "^", color=COLOURS[1], markersize=6, label="trained")
-            axes.set_title(f"Layer {number}: {first['kind']}, dim {d}", loc="left", weight="bold")
-            axes.text(
-                0.97, 0.95, f"alpha {alpha:.2f} ± {first['own_alpha_error']:.2f}\nrms {first['own_rms']:.3f}",
-                transform=axes.transAxes, ha="right", va="top", fontsize=8,
-            )  # fmt: skip
-            axes.set_ylim(0, 1)
-        for axes in grid[-1]:
-            axes.set_xlabel("p")
-        for axes in grid[:, 0]:
-            axes.set_ylabel("Hoyer's sparsity")
-        handles, _ = grid[0, 0].get_legend_handles_labels()
-        handles[1].set_label(f"theory, one alpha for all: {shared:.2f} ± {first['shared_alpha_error']:.2f}")
-        figure.legend(handles=handles, loc="outside upper right", ncols=4, frameon=False)
-        return figure
+    layers = list(table.groupby("number"))
+    rows = math.ceil(len(layers) / COLUMNS)
+    figure = new_figure(10, 3.1 * rows + 0.7, table)
+    grid = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False)
+    p = np.linspace(table["p"].min(), table["p"].max(), 80)
+    for axes in grid.flat[len(layers) :]:
+        axes.set_axis_off()
+    for axes, (number, layer) in zip(grid.flat, layers, strict=False):
+        first = layer.iloc[0]
+        d, alpha, shared = first["d"], first["own_alpha"], first["shared_alpha"]
+        axes.plot(p, expected_hoyer(d, p, alpha), color=COLOURS[0], label="theory, alpha of the layer")
+        axes.plot(p, expected_hoyer(d, p, shared), "--", color=COLOURS[2], label="theory, one alpha for all")
+        axes.plot(p, expected_hoyer_gaussian(d, p), ":", color=COLOURS[7], label="Gaussian inputs, no alpha")
+        axes.plot(layer["p"], layer["hoyer_sparsity"], "^", color=COLOURS[1], markersize=6, label="trained")
+        axes.set_title(f"Layer {number}: {first['kind']}, dim {d}", loc="left", weight="bold")
+        axes.text(
+            0.97, 0.95, f"alpha {alpha:.2f} ± {first['own_alpha_error']:.2f}\nrms {first['own_rms']:.3f}",
+            transform=axes.transAxes, ha="right", va="top", fontsize=8,
+        )  # fmt: skip
+        axes.set_ylim(0, 1)
+    for axes in grid[-1]:
+        axes.set_xlabel("p")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("Hoyer's sparsity")
+    handles, _ = grid[0, 0].get_legend_handles_labels()
+    handles[1].set_label(f"theory, one alpha for all: {shared:.2f} ± {first['shared_alpha_error']:.2f}")
+    figure.legend(handles=handles, loc="outside upper right", ncols=4, frameon=False)
+    return figure

@@ -1,16 +1,15 @@
 """What the figures share: columns that say where rows come from, the files of a run, a line that labels a picture."""
 
+import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from lpss.errors import LpssError
 from lpss.report.names import DATASETS
-from lpss.report.picture import STYLE
 
 SOURCE = ["experiment", "dataset", "model", "epochs", "steps", "seed"]  # the first columns of every table
 
@@ -18,6 +17,11 @@ SOURCE = ["experiment", "dataset", "model", "epochs", "steps", "seed"]  # the fi
 def source(run: dict) -> dict:
     """The columns `SOURCE` of a run (a record of what `collect` returns)."""
     return {name: run[name] for name in SOURCE}
+
+
+def p_of(run: dict) -> float:
+    """The one p of all layers of a run."""
+    return float(json.loads(run["p"]))
 
 
 def source_line(table: pd.DataFrame) -> str:
@@ -64,15 +68,10 @@ def fan_in(shape: str) -> int:
 
 
 def new_figure(width: float, height: float, table: pd.DataFrame) -> Figure:
-    """An empty figure (inches) that says at its foot which runs it shows. Use inside `style()`."""
+    """An empty figure (inches) that says at its foot which runs it shows."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.supxlabel(source_line(table), fontsize=7.5, color="#555555", wrap=True)
     return figure
-
-
-def style():
-    """The context that figures are drawn and saved in."""
-    return rc_context(STYLE)
 
 
 def _rows(weight: np.ndarray) -> np.ndarray:

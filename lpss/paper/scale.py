@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from lpss.paper.parts import fan_in, new_figure, source, style
+from lpss.paper.parts import fan_in, new_figure, source
 from lpss.report.collect import layers_of
 from lpss.report.figures import COLOURS, MARKERS
 from lpss.report.names import DATASETS
@@ -44,24 +44,23 @@ def predicted(layers: pd.DataFrame, zeta_w: float) -> float:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    with style():
-        figure = new_figure(9.6, 3.9, table)
-        left, right = figure.subplots(1, 2)
-        for i, ((dataset, model), rows) in enumerate(table.groupby(["dataset", "model"], sort=False)):
-            label = f"{DATASETS.get(dataset, dataset)}, {model}"
-            _draw(left, rows, "sparsity_weights", COLOURS[i], MARKERS[i], f"{label}: reached")
-            cells = rows.groupby("parameters")["predicted"].mean()
-            left.plot(cells.index, cells, ":", color=COLOURS[i], label=f"{label}: the drop rule alone, predicted")
-            _draw(right, rows, "accuracy_last", COLOURS[i], MARKERS[i], label, times=100)
-        for axes, title in ((left, "a"), (right, "b")):
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-            axes.set_xlabel("Parameters")
-            axes.set_title(title, loc="left", weight="bold")
-            axes.legend(frameon=False, fontsize=8)
-        left.set_ylabel(f"Largest sparsity reached at p = {'/'.join(sorted(set(table['p'].astype(str))))}")
-        right.set_ylabel("Test accuracy after the last epoch (%)")
-        return figure
+    figure = new_figure(9.6, 3.9, table)
+    left, right = figure.subplots(1, 2)
+    for i, ((dataset, model), rows) in enumerate(table.groupby(["dataset", "model"], sort=False)):
+        label = f"{DATASETS.get(dataset, dataset)}, {model}"
+        _draw(left, rows, "sparsity_weights", COLOURS[i], MARKERS[i], f"{label}: reached")
+        cells = rows.groupby("parameters")["predicted"].mean()
+        left.plot(cells.index, cells, ":", color=COLOURS[i], label=f"{label}: the drop rule alone, predicted")
+        _draw(right, rows, "accuracy_last", COLOURS[i], MARKERS[i], label, times=100)
+    for axes, title in ((left, "a"), (right, "b")):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.set_xlabel("Parameters")
+        axes.set_title(title, loc="left", weight="bold")
+        axes.legend(frameon=False, fontsize=8)
+    left.set_ylabel(f"Largest sparsity reached at p = {'/'.join(sorted(set(table['p'].astype(str))))}")
+    right.set_ylabel("Test accuracy after the last epoch (%)")
+    return figure
 
 
 def _draw(axes: Axes, rows: pd.DataFrame, column: str, colour: str, marker: str, label: str, times: float = 1) -> None:

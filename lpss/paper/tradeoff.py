@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lpss.paper.parts import new_figure, source, style
-from lpss.report.figures import COLOURS, MARKERS
+from lpss.paper.parts import new_figure, source
+from lpss.report.figures import COLOURS, MARKERS, draw_baseline
 from lpss.report.names import DATASETS, METHODS, rank
 
 
@@ -17,7 +17,7 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
     schedule and peak learning rate (eta where weights are on the sphere).
     """
     rows = []
-    for run in runs.to_dict("records"):
+    for run in sorted(runs.to_dict("records"), key=_order):
         config = json.loads(run["config"])
         rows.append(
             {
@@ -31,48 +31,44 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
                 "lr": config["optimizer"]["lr"],
             }
         )
-    frame = pd.DataFrame(rows)
-    order = [frame["dataset"].map(lambda name: rank(name, DATASETS)), frame["method"].map(lambda m: rank(m, METHODS))]
-    frame = frame.assign(_d=order[0], _m=order[1]).sort_values(["_d", "_m", "sparsity", "seed"], ignore_index=True)
-    return frame.drop(columns=["_d", "_m"])
+    return pd.DataFrame(rows)
+
+
+def _order(run: dict) -> tuple:
+    return rank(run["dataset"], DATASETS), rank(run["method"], METHODS), run["sparsity"], run["seed"]
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    with style():
-        names = list(dict.fromkeys(table["dataset"]))
-        figure = new_figure(4.6 * len(names), 3.9, table)
-        for axes, name in zip(figure.subplots(1, len(names), squeeze=False).flat, names, strict=True):
-            _draw_accuracy(axes, table[table["dataset"] == name])
-            axes.set_title(DATASETS.get(name, name), loc="left", weight="bold")
-        return figure
+    names = list(dict.fromkeys(table["dataset"]))
+    figure = new_figure(4.6 * len(names), 3.9, table)
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False).flat, names, strict=True):
+        _draw_accuracy(axes, table[table["dataset"] == name])
+        axes.set_title(DATASETS.get(name, name), loc="left", weight="bold")
+    return figure
 
 
 def draw_with_schedule(table: pd.DataFrame) -> Figure:
-    with style():
-        figure = new_figure(9.6, 3.9, table)
-        left, right = figure.subplots(1, 2)
-        _draw_accuracy(left, table)
-        left.set_title("a", loc="left", weight="bold")
-        progress = np.linspace(0, 1, 401)
-        for i, ((text, lr), rows) in enumerate(table.groupby(["schedule", "lr"], sort=False)):
-            methods = ", ".join(METHODS.get(name, name) for name in dict.fromkeys(rows["method"]))
-            factors = [_schedule(json.loads(text))(x) for x in progress]
-            right.plot(progress, lr * np.array(factors), color=COLOURS[i], label=methods)
-        right.set_xlabel("Progress of training")
-        right.set_ylabel("Learning rate (LpSS: eta on the sphere)")
-        right.set_ylim(bottom=0)
-        right.legend(frameon=False, fontsize=8)
-        right.set_title("b", loc="left", weight="bold")
-        return figure
+    figure = new_figure(9.6, 3.9, table)
+    left, right = figure.subplots(1, 2)
+    _draw_accuracy(left, table)
+    left.set_title("a", loc="left", weight="bold")
+    progress = np.linspace(0, 1, 401)
+    for i, ((text, lr), rows) in enumerate(table.groupby(["schedule", "lr"], sort=False)):
+        methods = ", ".join(METHODS.get(name, name) for name in dict.fromkeys(rows["method"]))
+        factors = [_schedule(json.loads(text))(x) for x in progress]
+        right.plot(progress, lr * np.array(factors), color=COLOURS[i], label=methods)
+    right.set_xlabel("Progress of training")
+    right.set_ylabel("Learning rate (LpSS: eta on the sphere)")
+    right.set_ylim(bottom=0)
+    right.legend(frameon=False, fontsize=8)
+    right.set_title("b", loc="left", weight="bold")
+    return figure
 
 
 def _draw_accuracy(axes: Axes, table: pd.DataFrame) -> None:
     dense, sparse = table[table["method"] == "dense"], table[table["method"] != "dense"]
     if len(dense):
-        mean, deviation = 100 * dense["accuracy_last"].mean(), 100 * dense["accuracy_last"].std(ddof=1)
-        axes.axhline(mean, color="black", linewidth=1.2, label="Dense")
-        if len(dense) > 1:
-            axes.axhspan(mean - deviation, mean + deviation, color="black", alpha=0.08, linewidth=0)
+        draw_baseline(axes, dense["accuracy_last"], color="black", label="Dense")
     for i, (method, rows) in enumerate(sparse.groupby("method", sort=False)):
         cells = rows.groupby("sparsity")
         accuracy, deviation = 100 * cells["accuracy_last"].mean(), 100 * cells["accuracy_last"].std(ddof=1)

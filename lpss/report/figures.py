@@ -55,6 +55,14 @@ def accuracy_figure(runs: pd.DataFrame, path: str | Path, layers: pd.DataFrame |
         save(figure, path)
 
 
+def draw_baseline(axes: Axes, accuracy: pd.Series, **line) -> None:
+    """The runs of a baseline across the axes, in percent: a line at their mean, a band of a standard deviation."""
+    mean, spread = 100 * accuracy.mean(), 100 * accuracy.std(ddof=1)
+    axes.axhline(mean, linewidth=1.2, **line)
+    if len(accuracy) > 1:
+        axes.axhspan(mean - spread, mean + spread, color="black", alpha=0.08, linewidth=0)
+
+
 def _label(method: str, settings: str) -> str:
     name = METHODS.get(method, method)
     return f"{name}, {settings}" if settings else name
@@ -86,10 +94,7 @@ def _columns(labels: list[str], room: int = 145) -> int:
 def _draw_accuracy(axes: Axes, runs: pd.DataFrame, looks: dict) -> None:
     dense, sparse = runs[runs["method"] == "dense"], runs[runs["method"] != "dense"]
     for label, group in dense.groupby("label"):
-        mean, spread = 100 * group["accuracy_last"].mean(), 100 * group["accuracy_last"].std(ddof=1)
-        axes.axhline(mean, color=looks[label][0], linewidth=1.2, zorder=1)
-        if len(group) > 1:
-            axes.axhspan(mean - spread, mean + spread, color="black", alpha=0.08, linewidth=0)
+        draw_baseline(axes, group["accuracy_last"], color=looks[label][0], zorder=1)
     labels = [label for label in looks if label in set(sparse["label"])]
     sparsities = sorted(sparse["sparsity"].unique())
     pairs = [(sparsity, label) for sparsity in sparsities for label in labels]

@@ -1,0 +1,27 @@
+"""The README of the figures' folder: what each figure shows, from which runs, and what becomes of the claims."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from lpss.paper import FIGURES
+from lpss.paper.claims import claims_table
+from lpss.paper.parts import source_line
+
+
+def readme(tables: Mapping[str, pd.DataFrame]) -> str:
+    """Markdown, from the tables behind the figures (figure -> its table)."""
+    rows = "\n".join(f"| {name} | {FIGURES[name].title} | {source_line(table)} |" for name, table in tables.items())
+    return f"""# The paper's figures, from our own runs
+
+`make figures` (= `lpss-figures all`) trains what is missing and writes this folder: for each figure a png, a pdf and
+the csv it is drawn from (`lpss-figures all --redraw` draws from the csv files alone). Without a GPU the short schedules
+are used; each picture says at its foot what it shows. `convergence.csv` is from `python scripts/convergence.py`.
+
+| figure | what it shows | runs |
+|---|---|---|
+{rows}
+
+## What the paper claims, and what these runs say
+
+{claims_table(tables)}"""
