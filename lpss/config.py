@@ -39,7 +39,7 @@ class DataConfig:
 class TrainConfig:
     """Budget and how steps are computed. `max_steps` ends training early (schedules follow); `validation` holds out
     that fraction of the training set and reports on it; `checkpoint_every` is in epochs, 0 for none. `channels_last`,
-    `compile` and `capture` change speed and rounding alone: true, false, or auto (see lpss/train/modes.py)."""
+    `compile` and `capture` change speed and rounding alone: true, false, or auto (see lpss/train/compute.py)."""
 
     epochs: int = 20
     batch_size: int = 128

@@ -25,9 +25,9 @@ from lpss.data import AugmentConfig, Batches, Split
 from lpss.models import build_model
 from lpss.optim.build import build_optimizer
 from lpss.sparse.methods import METHODS
+from lpss.train.compute import ComputeOptions
 from lpss.train.cost import layer_flops
 from lpss.train.environment import choose_device, device_name, peak_memory, reset_peak_memory
-from lpss.train.modes import Modes
 from lpss.train.run import complete
 from lpss.train.step import make_step
 
@@ -37,16 +37,16 @@ NETS = {  # data set, whose model, batch size and augmentation are used; shape, 
     "wrn-22-2": ("cifar10", (3, 32, 32), 10),
     "wrn-22-4": ("tiny_imagenet", (3, 64, 64), 200),
 }
-FAST = Modes("bfloat16", channels_last=True, compile=True, capture=True)
+FAST = ComputeOptions("bfloat16", channels_last=True, compile=True, capture=True)
 MODES = {
     "bfloat16 compiled captured": FAST,
-    "float32": Modes(),
-    "tf32": Modes("tf32", channels_last=True),
-    "bfloat16": Modes("bfloat16", channels_last=True),
-    "bfloat16 captured": Modes("bfloat16", channels_last=True, capture=True),
-    "bfloat16 compiled": Modes("bfloat16", channels_last=True, compile=True),
-    "tf32 compiled captured": Modes("tf32", channels_last=True, compile=True, capture=True),
-    "float32 captured": Modes(capture=True),
+    "float32": ComputeOptions(),
+    "tf32": ComputeOptions("tf32", channels_last=True),
+    "bfloat16": ComputeOptions("bfloat16", channels_last=True),
+    "bfloat16 captured": ComputeOptions("bfloat16", channels_last=True, capture=True),
+    "bfloat16 compiled": ComputeOptions("bfloat16", channels_last=True, compile=True),
+    "tf32 compiled captured": ComputeOptions("tf32", channels_last=True, compile=True, capture=True),
+    "float32 captured": ComputeOptions(capture=True),
 }
 METHOD_NAMES = ("dense", "static", "set", "rigl", "snip", "lpss")
 WINDOW = {"begin": 0.0, "end": 1.0, "update_every": 40}  # topology updates all the time
@@ -80,7 +80,7 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def measure(net_name: str, mode: Modes, method_name: str, device: torch.device, seconds: float) -> dict:
+def measure(net_name: str, mode: ComputeOptions, method_name: str, device: torch.device, seconds: float) -> dict:
     """Throughput, step time and peak memory of one net, mode and method."""
     dataset, shape, classes = NETS[net_name]
     config = complete(compose_run([f"dataset={dataset}", f"method={method_name}"]))

@@ -138,7 +138,7 @@ class DataLoaderLoop:
         for _ in range(BLOCK):
             x, y = next(self.batches)
             x, y = x.to(self.device), y.to(self.device)
-            if self.method.due():
+            if self.method.should_update():
                 self.optimizer.zero_grad()
                 F.cross_entropy(self.net(x), y).backward()
                 self.method.update()

@@ -29,7 +29,7 @@ from torch import Tensor
 
 import lpss
 from lpss import sphere
-from lpss.cli import guarded
+from lpss.cli import run_command
 from lpss.options import check_range
 from lpss.report.collect import write_text
 from lpss.report.render import markdown_table
@@ -212,7 +212,7 @@ def cell(name: str, value: str | float) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return guarded("convergence", lambda: _run(_parser().parse_args(argv)))
+    return run_command("convergence", lambda: _run(_parser().parse_args(argv)))
 
 
 def _run(args: argparse.Namespace) -> None:

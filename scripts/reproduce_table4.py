@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from lpss.cli import table
 from lpss.cli.compose import compose_run
-from lpss.cli.many import train
+from lpss.cli.progress import train
 from lpss.models import build_model
 from lpss.report.collect import collect
 from lpss.train.environment import usable_cores

@@ -15,7 +15,7 @@ import sys
 import pandas as pd
 from table4 import METHODS, sparsities_of, words
 
-from lpss.cli.many import train
+from lpss.cli.progress import train
 from lpss.train.environment import usable_cores
 
 GRIDS = {

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from lpss.errors import LpssError
 
 
-def guarded(program: str, body: Callable[[], int | None]) -> int:
+def run_command(program: str, body: Callable[[], int | None]) -> int:
     """Run a command's body; returns its exit code, having put the message of an LpssError on stderr as one line."""
     try:
         code = body() or 0

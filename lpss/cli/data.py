@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lpss.cli import guarded
+from lpss.cli import run_command
 from lpss.data import DATASETS, default_root
 from lpss.data.sources import Status, expanded
 from lpss.data.store import readable
@@ -75,7 +75,7 @@ def _run(options: argparse.Namespace) -> int | None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `lpss-data` and return its exit code."""
     options = parser().parse_args(argv)
-    return guarded("lpss-data", lambda: _run(options))
+    return run_command("lpss-data", lambda: _run(options))
 
 
 if __name__ == "__main__":

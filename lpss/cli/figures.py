@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from lpss.cli import guarded
+from lpss.cli import run_command
 from lpss.errors import LpssError, UsageError
 from lpss.paper import FIGURES
 from lpss.paper.claims import claims_table
-from lpss.paper.parts import source_line
+from lpss.paper.common import source_line
 from lpss.paper.readme import readme
 from lpss.registry import suggestion
 from lpss.report.collect import collect, write_text
@@ -25,7 +25,7 @@ FORMATS = (".png", ".pdf")
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns 0, 1 where a run failed, or the exit code of the LpssError that it prints."""
     args = _parser().parse_intermixed_args(argv)
-    return guarded("lpss-figures", lambda: _run(args))
+    return run_command("lpss-figures", lambda: _run(args))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -45,7 +45,7 @@ def _run(args: argparse.Namespace) -> int:
             write_text(file, figure.table(runs).to_csv(index=False))
         # From the file, always: a picture is the same whether its runs are still there or not.
         table = _read(file)
-        figure.picture(table, *map(file.with_suffix, FORMATS))
+        figure.plot(table, *map(file.with_suffix, FORMATS))
         print(f"{name}: {file.with_suffix('.png')}, .pdf, .csv ({source_line(table)})")
     tables = {name: _read(file) for name in FIGURES if (file := args.output / f"{name}.csv").exists()}
     if tables:
@@ -70,7 +70,7 @@ def _chosen(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def _runs(experiments: Sequence[str], overrides: list[str], args: argparse.Namespace) -> pd.DataFrame | None:
     """The finished runs of these experiments, trained where need be; None where one has not ended."""
     from lpss.cli.compose import compose_run, compose_sweep
-    from lpss.cli.many import train
+    from lpss.cli.progress import train
     from lpss.train.environment import usable_cores
     from lpss.train.run import complete
 

@@ -3,11 +3,11 @@
 import argparse
 import sys
 
-from lpss.cli import guarded
+from lpss.cli import run_command
 from lpss.report.collect import collect, layers_of, of_experiment, to_results_csv, write_text
+from lpss.report.comparison_report import write_comparison
 from lpss.report.render import DEFAULT_LAYOUT, LAYOUTS, render
 from lpss.report.tables import aggregate, compare
-from lpss.report.verdict import write_verdict
 
 DESCRIPTION = """Mean and standard deviation over seeds of the finished runs below the given paths: a line for
 each data set, sparsity, method and differing setting. The table goes to stdout, remarks to stderr."""
@@ -16,7 +16,7 @@ each data set, sparsity, method and differing setting. The table goes to stdout,
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns 0, or the exit code of the LpssError whose message it prints."""
     args = _parser().parse_args(argv)
-    return guarded("lpss-table", lambda: _run(args))
+    return run_command("lpss-table", lambda: _run(args))
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -35,7 +35,7 @@ def _run(args: argparse.Namespace) -> None:
 
         accuracy_figure(runs, args.figure, layers_of(runs))
     if args.paired:
-        write_verdict(runs, args.paired)
+        write_comparison(runs, args.paired)
     if args.ranks:
         from lpss.report.rank_figure import rank_figure
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 from itertools import product
 
-from lpss.cli import guarded
+from lpss.cli import run_command
 from lpss.errors import UsageError
 from lpss.report.render import markdown_table
 from lpss.report.tables import decimals, four
@@ -23,7 +23,7 @@ _largest_p = cache(largest_p)  # the same in every row of one fan-in and law
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns 0, or the exit code of the LpssError whose message it prints."""
     args = _parser().parse_args(argv)
-    return guarded("lpss-theory", lambda: _run(args))
+    return run_command("lpss-theory", lambda: _run(args))
 
 
 def _run(args: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from lpss.cli import guarded
+from lpss.cli import run_command
 from lpss.cli.compose import config_path
 from lpss.cli.repeat import repeat
 from lpss.config import RunConfig, plain_config
@@ -50,7 +50,7 @@ def job(config: DictConfig) -> float | None:
 def main() -> None:
     """Entry point. Exit codes: 0, 1 for a failure, 2 for a wrong command or config, 130 for Ctrl-C."""
     if sys.argv[1:2] == ["--from"]:
-        sys.exit(guarded("lpss-train", lambda: repeat(sys.argv[2:])))
+        sys.exit(run_command("lpss-train", lambda: repeat(sys.argv[2:])))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here, where they become one line
     ConfigStore.instance().store(name="schema", node=RunConfig)
     try:

@@ -34,7 +34,7 @@ class Batches:
 
     Order and augmentation are drawn on the CPU from (seed, epoch) alone, so they are the same on every device
     and an epoch may be entered at any batch. Crop and flip act on the raw pixels (padding is black), cutout
-    after normalising (0 is the mean). `share` (i, n) yields the i-th of n equal parts of every batch.
+    after normalising (0 is the mean). `shard` (i, n) yields the i-th of n equal parts of every batch.
     Raises UsageError for a batch size or an augmentation that cannot be.
     """
 
@@ -48,7 +48,7 @@ class Batches:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         augment: AugmentConfig | None = None,
-        share: tuple[int, int] = (0, 1),
+        shard: tuple[int, int] = (0, 1),
     ) -> None:
         if not 1 <= batch_size <= len(split):
             raise UsageError(f"train.batch_size={batch_size}: must be 1 to {len(split)}, the training rows")
@@ -56,7 +56,7 @@ class Batches:
         self.augment.check(tuple(split.x.shape[1:]))
         self.split = split.to(device)
         self.batch_size = batch_size
-        self.share = share
+        self.shard = shard
         self.seed = seed
         self.device = torch.device(device)
         self.normalise = Normalise(mean, std, device)
@@ -73,9 +73,9 @@ class Batches:
         order = torch.randperm(len(self.split), generator=draw)[: len(self) * self.batch_size].to(self.device)
         chance = self._chance(len(order), draw)
         rows = self.split.take(order) if self.whole else self.split
-        index, shares = self.share
-        size = self.batch_size // shares
-        parts = range(start * shares + index, len(self) * shares, shares)
+        index, shards = self.shard
+        size = self.batch_size // shards
+        parts = range(start * shards + index, len(self) * shards, shards)
         if self.whole and rows.x.dtype != torch.uint8:  # tables: a batch is a view, and the views are made at once
             xs, ys = rows.x.split(size), rows.y.split(size)
             yield from ((xs[i], ys[i]) for i in parts)
@@ -112,14 +112,14 @@ def eval_batches(
     device: torch.device | str = "cpu",
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    share: tuple[int, int] = (0, 1),
+    shard: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """All rows in order, normalised and nothing else; the last batch may be smaller.
 
-    `share` (i, n) yields every n-th batch, from number i on.
+    `shard` (i, n) yields every n-th batch, from number i on.
     """
     normalise = Normalise(mean, std, device)
-    index, shares = share
-    for start in range(index * batch_size, len(split), shares * batch_size):
+    index, shards = shard
+    for start in range(index * batch_size, len(split), shards * batch_size):
         part = slice(start, start + batch_size)
         yield normalise(split.x[part].to(device)), split.y[part].to(device)

@@ -317,13 +317,15 @@ class LpSGDm(SphereOptimizer):
 
 
 def _memory_rows(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """(neurons, fan-in) views in the order of memory, which is no matter to sums; as they are where orders differ."""
-    weight = tensors[0]
-    if any(x.stride() != weight.stride() for x in tensors):
-        return tensors
-    if weight.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last):
+    """(neurons, fan-in) views in the order of memory, which does not matter to sums; as they are where orders differ.
+
+    Strides alone do not tell: those of sides of length 1 (a 1x1 conv's) may be anything.
+    """
+    if all(x.is_contiguous() for x in tensors):
+        return tuple(x.flatten(1) for x in tensors)
+    if all(x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) for x in tensors):
         return tuple(x.permute(0, 2, 3, 1).flatten(1) for x in tensors)
-    return tuple(x.flatten(1) for x in tensors) if weight.is_contiguous() else tensors
+    return tensors
 
 
 def fused(params: list[Tensor]) -> bool:

@@ -118,12 +118,12 @@ def _fingerprint(compiler: str) -> str:
 def _compile(compiler: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        thing, shared = f"{folder}/kernel.o", f"{folder}/kernel.so"
+        object_file, shared = f"{folder}/kernel.o", f"{folder}/kernel.so"
         for tuning, libraries in ATTEMPTS:
             try:
                 for arguments in (
-                    [*COMPILE, *tuning, str(SOURCE), "-o", thing],
-                    ["-shared", thing, "-o", shared, *libraries],
+                    [*COMPILE, *tuning, str(SOURCE), "-o", object_file],
+                    ["-shared", object_file, "-o", shared, *libraries],
                 ):
                     subprocess.run([compiler, *arguments], check=True, capture_output=True, timeout=120)
                 _load(Path(shared))

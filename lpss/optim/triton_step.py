@@ -20,10 +20,11 @@ WHOLE = range(1, 17)  # exponents that the kernels turn into products
 
 
 def usable(*tensors: Tensor, eta: float | Tensor) -> bool:
-    """Whether the kernels can move these tensors: contiguous float32 on one GPU, and eta a number or a scalar there."""
+    """Whether the kernels can move these tensors: contiguous float32 rows on one GPU, eta a number or a scalar."""
     device = tensors[0].device
     return (
         device.type == "cuda"
+        and tensors[0].dim() == 2
         and all(x.dtype == torch.float32 and x.device == device and x.is_contiguous() for x in tensors)
         and 0 < tensors[0].numel() <= MAX_FAN_IN * tensors[0].shape[0]
         and _is_eta(eta, device)

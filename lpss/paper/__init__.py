@@ -1,7 +1,7 @@
 """The paper's figures and claims: run folders -> a table -> a picture, and what the tables say of its claims.
 
 Every figure is a module with `table(runs)`, which reads run folders, and `draw(table)`, which needs nothing else, so
-that a picture can be made again from its csv alone (by `PaperFigure.picture`, in the style of all pictures).
+that a picture can be made again from its csv alone (by `PaperFigure.plot`, in the style of all pictures).
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from lpss.paper import correlation, distribution, layerwise, scale, tradeoff, training
-from lpss.report.picture import STYLE, save
+from lpss.report.plotting import STYLE, save
 
 __all__ = ["FIGURES", "PaperFigure"]
 
@@ -34,7 +34,7 @@ class PaperFigure:
     def experiments(self, short: bool) -> tuple[str, ...]:
         return self.short if short else self.full
 
-    def picture(self, table: pd.DataFrame, *files: Path) -> Figure:
+    def plot(self, table: pd.DataFrame, *files: Path) -> Figure:
         """Draw the table, save it in every file. Raises LpssError where one cannot be written."""
         with rc_context(STYLE):
             figure = self.draw(table)

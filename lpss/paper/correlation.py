@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lpss.paper.parts import layer_kind, new_figure, p_of, source, weights_of
+from lpss.paper.common import layer_kind, new_figure, p_of, source, weights_of
 from lpss.report.collect import layers_of
 
 P = (1.1, 1.3, 1.7, 3.0)  # the paper's columns

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lpss.paper.parts import new_figure, p_of, source, weights_of
+from lpss.paper.common import new_figure, p_of, source, weights_of
 from lpss.report.figures import COLOURS
 
 NEURON = 0  # of the output layer: the first class

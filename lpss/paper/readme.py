@@ -6,7 +6,7 @@ import pandas as pd
 
 from lpss.paper import FIGURES
 from lpss.paper.claims import claims_table
-from lpss.paper.parts import source_line
+from lpss.paper.common import source_line
 
 
 def readme(tables: Mapping[str, pd.DataFrame]) -> str:

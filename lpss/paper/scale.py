@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from lpss.paper.parts import fan_in, new_figure, source
+from lpss.paper.common import fan_in, new_figure, source
 from lpss.report.collect import layers_of
 from lpss.report.figures import COLOURS, MARKERS
 from lpss.report.names import DATASETS

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lpss.paper.parts import new_figure, source
+from lpss.paper.common import new_figure, source
 from lpss.report.figures import COLOURS, MARKERS, draw_baseline
 from lpss.report.names import DATASETS, METHODS, rank
 

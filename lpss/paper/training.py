@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from lpss.errors import LpssError
-from lpss.paper.parts import new_figure, p_of, source
+from lpss.paper.common import new_figure, p_of, source
 from lpss.report.figures import COLOURS
 
 NAMES = {"lpsgd": "LpSGD", "lpsgd_m": "LpSGD-m"}

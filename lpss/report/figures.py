@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lpss.errors import UsageError
 from lpss.report.names import DATASETS, METHODS, rank
-from lpss.report.picture import STYLE, picture_path, save
+from lpss.report.plotting import STYLE, plot_path, save
 from lpss.report.tables import decimals, finished, natural, settle
 
 PANEL = ["dataset", "experiment", "model", "evaluated_on"]
@@ -30,7 +30,7 @@ def accuracy_figure(runs: pd.DataFrame, path: str | Path, layers: pd.DataFrame |
     experiments or models gets a row for each. Only finished runs are drawn. Raises UsageError for another
     suffix or where there is nothing to draw, LpssError where the file cannot be written.
     """
-    path = picture_path(path)
+    path = plot_path(path)
     runs = finished(settle(runs))
     if runs.empty:
         raise UsageError("no finished run to draw")

@@ -9,12 +9,12 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lpss.report.contest import LEVEL, Ranking, ranks
+from lpss.report.comparison import LEVEL, Ranking, ranks
+from lpss.report.comparison_report import p_value
 from lpss.report.names import METHODS
-from lpss.report.picture import STYLE, picture_path, save
+from lpss.report.plotting import STYLE, plot_path, save
 from lpss.report.render import sparsity_text
 from lpss.report.tables import decimals
-from lpss.report.verdict import p_value
 
 COLUMNS = 2  # of panels
 LINE = 0.2  # inches; heights in a panel are in lines, downwards from its axis
@@ -26,13 +26,13 @@ LINK, OVERHANG = 0.06, 0.007
 
 
 def rank_figure(runs: pd.DataFrame, path: str | Path) -> None:
-    """Draw `contest.ranks` of what `collect` returned into `path` (.png, .pdf or .svg).
+    """Draw `comparison.ranks` of what `collect` returned into `path` (.png, .pdf or .svg).
 
     A panel for each sparsity, and one over all where there are several; the best methods are on the left.
     All is black: nothing depends on colours. Raises UsageError for another suffix and as `ranks` does,
     LpssError where the file cannot be written.
     """
-    path = picture_path(path)
+    path = plot_path(path)
     rankings = ranks(runs).rankings
     columns = min(COLUMNS, len(rankings))
     rows = math.ceil(len(rankings) / columns)

@@ -26,7 +26,7 @@ class Processes:
         self.rank, self.size = rank, size
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes what the run leaves behind."""
         return self.rank == 0
 
@@ -59,13 +59,13 @@ class Processes:
             for buffer in net.buffers():
                 dist.broadcast(buffer, 0)
 
-    def sum(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         """The sum over processes, in place."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
-    def agreed(self, value: Any) -> Any:
+    def broadcast_object(self, value: Any) -> Any:
         """The first process's value."""
         if self.size == 1:
             return value
@@ -74,22 +74,22 @@ class Processes:
         return box[0]
 
     @contextmanager
-    def first_goes_ahead(self):
+    def main_process_first(self):
         """For what one process should fetch or make, and the others then find."""
-        if self.size > 1 and not self.first:
+        if self.size > 1 and not self.is_main:
             dist.barrier()
         yield
-        if self.size > 1 and self.first:
+        if self.size > 1 and self.is_main:
             dist.barrier()
 
 
-ALONE = Processes()
+SINGLE_PROCESS = Processes()
 
 
 def join_processes() -> Processes:
     """The processes that torchrun started with this one, or this one alone."""
     if not dist.is_available() or not dist.is_torchelastic_launched() or int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        return ALONE
+        return SINGLE_PROCESS
     if not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         atexit.register(dist.destroy_process_group)

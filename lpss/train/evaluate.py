@@ -4,11 +4,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lpss.train.distributed import ALONE, Processes
+from lpss.train.distributed import SINGLE_PROCESS, Processes
 
 
 @torch.no_grad()
-def evaluate(net: nn.Module, batches, processes: Processes = ALONE) -> tuple[float, float]:
+def evaluate(net: nn.Module, batches, processes: Processes = SINGLE_PROCESS) -> tuple[float, float]:
     """(mean cross-entropy, accuracy in 0..1) over batches of (x, y), of all processes; reads the device once."""
     training = net.training
     net.eval()
@@ -19,5 +19,5 @@ def evaluate(net: nn.Module, batches, processes: Processes = ALONE) -> tuple[flo
         totals[1] += (logits.argmax(1) == y).sum()
         totals[2] += len(y)
     net.train(training)
-    loss, correct, rows = processes.sum(totals).tolist()
+    loss, correct, rows = processes.all_reduce(totals).tolist()
     return loss / rows, correct / rows

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from tqdm import tqdm
 
 from lpss.train.cost import Cost
-from lpss.train.distributed import ALONE, Processes
+from lpss.train.distributed import SINGLE_PROCESS, Processes
 from lpss.train.evaluate import evaluate
 from lpss.train.step import TrainStep
 
@@ -48,7 +48,7 @@ def fit(
     epochs: int,
     total_steps: int,
     progress: Progress,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
     bar: bool = False,
     label: str = "",
     after_step: Callable[[Progress], None] = lambda progress: None,
@@ -75,7 +75,7 @@ def fit(
             if not progress.epoch_step:
                 step.reset_totals()
             for x, y in batches.epoch(epoch, start=progress.epoch_step):
-                due, dense_backward = method.due(), method.dense_backward
+                due, dense_backward = method.should_update(), method.dense_backward
                 step(x, y, schedule(progress.step / total_steps))
                 cost.step(dense_backward)
                 if due:
@@ -98,7 +98,7 @@ def fit(
                     )
                 if progress.step >= total_steps:
                     break
-            loss, correct = (processes.sum(step.totals().clone()) / processes.size).tolist()
+            loss, correct = (processes.all_reduce(step.totals().clone()) / processes.size).tolist()
             seconds, steps = time.perf_counter() - begun, progress.epoch_step
             processes.same_buffers(net)
             eval_loss, eval_accuracy = evaluate(net, eval_batches(), processes)

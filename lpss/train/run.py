@@ -22,8 +22,9 @@ from lpss.optim.schedules import SCHEDULES
 from lpss.options import make_options
 from lpss.sparse.methods import METHODS, Method
 from lpss.train import checkpoint
+from lpss.train.compute import ComputeOptions
 from lpss.train.cost import Cost
-from lpss.train.distributed import ALONE, Processes, join_processes
+from lpss.train.distributed import SINGLE_PROCESS, Processes, join_processes
 from lpss.train.environment import (
     choose_device,
     device_name,
@@ -34,7 +35,6 @@ from lpss.train.environment import (
 )
 from lpss.train.interrupt import Interrupts
 from lpss.train.loop import Diverged, Progress, fit
-from lpss.train.modes import Modes
 from lpss.train.record import RunFolder
 from lpss.train.step import make_step
 
@@ -72,22 +72,22 @@ def run(config: RunConfig, *, bar: bool = False) -> dict:
     config = complete(config)
     processes = join_processes()
     folder = RunFolder(config.folder())
-    earlier = processes.agreed(folder.result())
+    earlier = processes.broadcast_object(folder.result())
     if earlier is not None and earlier.get("status") in ENDED:
         log.info("%s: %s before, skipped (%s)", _label(config), earlier["status"], folder.path)
         return earlier
     session = Session(config, folder, processes)
-    if not processes.first:
+    if not processes.is_main:
         log.setLevel(logging.ERROR)
-    with folder.lock() if processes.first else nullcontext(True) as mine:
+    with folder.lock() if processes.is_main else nullcontext(True) as mine:
         # Another process may have ended it while this one was getting ready.
-        earlier = processes.agreed((mine, folder.result()) if processes.first else None)
+        earlier = processes.broadcast_object((mine, folder.result()) if processes.is_main else None)
         if not earlier[0]:
             log.info("%s: another process is at it, skipped (%s)", _label(config), folder.path)
             return session.result("running")
         if earlier[1] is not None and earlier[1].get("status") in ENDED:
             return earlier[1]
-        return session.train(False) if not processes.first else _train_and_log(session, bar)
+        return session.train(False) if not processes.is_main else _train_and_log(session, bar)
 
 
 def _train_and_log(session: "Session", bar: bool) -> dict:
@@ -110,7 +110,7 @@ def _train_and_log(session: "Session", bar: bool) -> dict:
 class Session:
     """Everything one run is made of, built from its config; `train` runs it to its end."""
 
-    def __init__(self, config: RunConfig, folder: RunFolder, processes: Processes = ALONE):
+    def __init__(self, config: RunConfig, folder: RunFolder, processes: Processes = SINGLE_PROCESS):
         self.config, self.folder, self.processes = config, folder, processes
         self.started = time.time()
         if config.threads:
@@ -119,7 +119,7 @@ class Session:
         reset_peak_memory(self.device)
         train = config.train
         processes.check_batch(train.batch_size)
-        with processes.first_goes_ahead():
+        with processes.main_process_first():
             data = load(
                 make_options(DATASETS.find(config.dataset["name"]).Config, config.dataset, "dataset"),
                 config.data.root,
@@ -136,17 +136,17 @@ class Session:
             mean=data.mean,
             std=data.std,
             augment=self.augment,
-            share=(processes.rank, processes.size),
+            shard=(processes.rank, processes.size),
         )
         test = data.test.to(self.device)
-        self.eval_batches = lambda share=(processes.rank, processes.size): eval_batches(
-            test, EVAL_BATCH, device=self.device, mean=data.mean, std=data.std, share=share
+        self.eval_batches = lambda shard=(processes.rank, processes.size): eval_batches(
+            test, EVAL_BATCH, device=self.device, mean=data.mean, std=data.std, shard=shard
         )
         steps = train.epochs * len(self.batches)
         self.total_steps = min(steps, train.max_steps or steps)
 
         torch.manual_seed(config.seed)
-        self.modes = Modes.choose(train, self.device, steps=self.total_steps, processes=processes.size)
+        self.modes = ComputeOptions.choose(train, self.device, steps=self.total_steps, processes=processes.size)
         net = build_model(config.model, {}, data.input_shape, data.classes).to(self.device)
         self.net = self.modes.apply(processes.synchronous_norms(net, self.device), self.device)
         self.schedule = SCHEDULES.find(config.schedule["name"])
@@ -166,13 +166,13 @@ class Session:
         )
         self.cost = Cost(self.net, self.method.masks, next(self.eval_batches((0, 1)))[0][:1])
         self.progress = Progress()
-        self.foreseen = self.method.foreseen()
+        self.preflight_warnings = self.method.preflight_warnings()
         self.earlier_seconds, self.earlier_nonfinite = 0.0, 0  # of what a checkpoint continues
 
     def train(self, bar: bool) -> dict:
         """Train to the end, from the checkpoint where there is one; returns run.json's content."""
         self.step = make_step(self.net, self.method, self.modes, model=self.processes.wrap(self.net))
-        for line in self.foreseen:
+        for line in self.preflight_warnings:
             log.warning("%s: %s", _label(self.config), line)
         self._resume()
         status = "finished"
@@ -183,7 +183,7 @@ class Session:
             status = "diverged"
             log.warning("%s: %s", _label(self.config), error)
         result = self.result(status)
-        if self.processes.first:
+        if self.processes.is_main:
             self._write(result)
         return result
 
@@ -257,7 +257,7 @@ class Session:
             "steps": self.progress.step,
             "sparsity_weights": masks.sparsity_weights(),
             "sparsity_all_parameters": masks.sparsity_all_parameters(),
-            "sparsity_own": self.method.own_sparsity(),
+            "sparsity_own": self.method.sparsity_before_finish(),
             "parameters": sum(param.numel() for param in self.net.parameters()),
             "maskable_weights": masks.maskable,
             "active_weights": sum(masks.active().values()),
@@ -281,7 +281,7 @@ class Session:
         }
 
     def _warnings(self) -> list[str]:
-        lines = self.foreseen + self.method.collapsed()
+        lines = self.preflight_warnings + self.method.layer_collapse()
         if skipped := self._nonfinite():
             lines.append(f"{skipped} neuron updates were skipped because the gradient held NaN or inf")
         if missed := self.method.skipped_updates:
@@ -301,13 +301,13 @@ class Session:
     def _after_step(self, progress: Progress) -> None:
         if self.interrupts.received is None:
             return
-        if self.processes.first and self.config.train.checkpoint_every:
+        if self.processes.is_main and self.config.train.checkpoint_every:
             self._save()
             log.warning("%s: interrupted and saved after step %d", _label(self.config), progress.step)
         self.interrupts.leave()
 
     def _after_epoch(self, progress: Progress) -> None:
-        if not self.processes.first:
+        if not self.processes.is_main:
             return
         self.folder.write_metrics(progress.rows)
         every = self.config.train.checkpoint_every
@@ -336,8 +336,8 @@ class Session:
 
     def _resume(self) -> None:
         # The first process's, for all: the others may not even see its disk.
-        state = self.processes.agreed(
-            checkpoint.load(self.folder.checkpoint, self.device) if self.processes.first else None
+        state = self.processes.broadcast_object(
+            checkpoint.load(self.folder.checkpoint, self.device) if self.processes.is_main else None
         )
         if not isinstance(state, dict) or state.get("hash") != self.config.hash():
             return

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lpss.sparse.methods import Method
-from lpss.train.modes import EAGER, Modes
+from lpss.train.compute import EAGER, ComputeOptions
 
 log = logging.getLogger("lpss")
 AT_ONCE = 64  # batches whose losses and hits are added up together
@@ -58,7 +58,9 @@ class TrainStep:
     `model` is what is called on a batch, where that is not the net itself (a wrapper that shares its parameters).
     """
 
-    def __init__(self, net: nn.Module, method: Method, modes: Modes = EAGER, *, model: nn.Module | None = None):
+    def __init__(
+        self, net: nn.Module, method: Method, modes: ComputeOptions = EAGER, *, model: nn.Module | None = None
+    ):
         self.net, self.method, self.modes = net, method, modes
         self.device = next(net.parameters()).device
         self.sums = torch.zeros(2, dtype=torch.float64, device=self.device)
@@ -150,7 +152,7 @@ class CapturedStep(TrainStep):
     Where capturing fails, it says so in one line and goes on uncaptured.
     """
 
-    def __init__(self, net: nn.Module, method: Method, modes: Modes, recorder: Recorder, **options):
+    def __init__(self, net: nn.Module, method: Method, modes: ComputeOptions, recorder: Recorder, **options):
         super().__init__(net, method, modes, **options)
         self.recorder: Recorder | None = recorder
         self.warm = 0
@@ -183,20 +185,20 @@ class CapturedStep(TrainStep):
         self.x.copy_(x)
         self.y.copy_(y)
         self.replay_gradients()
-        self.method.step(self.replay_descent)
+        self.method.step(self.replay_optimizer_step)
 
     def _capture(self, x: Tensor, y: Tensor) -> None:
         self.x, self.y = x.clone(), y.clone()
         try:
             replay = self.recorder.record(lambda: self.gradients(self.x, self.y))
-            self.replay_descent = self.recorder.record(self.method.descend)
+            self.replay_optimizer_step = self.recorder.record(self.method.optimizer_step)
             self.replay_gradients = replay
         except Exception as error:  # anything that reads the device, in a net or an optimizer that we do not know
             log.warning("train.capture: the step cannot be captured (%s): it runs uncaptured", _first_line(error))
             self.recorder = None
 
 
-def make_step(net: nn.Module, method: Method, modes: Modes, *, model: nn.Module | None = None) -> TrainStep:
+def make_step(net: nn.Module, method: Method, modes: ComputeOptions, *, model: nn.Module | None = None) -> TrainStep:
     """The step that the modes ask for."""
     if modes.capture:
         return CapturedStep(net, method, modes, CudaGraphs(), model=model)

@@ -52,7 +52,7 @@ def programs() -> dict:
     from hydra._internal.hydra import Hydra
     from hydra.core.global_hydra import GlobalHydra
 
-    from lpss.cli import data, guarded, table, train
+    from lpss.cli import data, run_command, table, train
     from lpss.cli.compose import compose_run
     from lpss.data import DATASETS, load
     from lpss.data.unpack import unpack, unpack_tree
@@ -69,7 +69,7 @@ def programs() -> dict:
 
     def library(call):
         """A program out of a function: of what it raises, an LpssError is one line and all else a traceback."""
-        return lambda: guarded("call", lambda: call(*sys.argv[1:]) and None)
+        return lambda: run_command("call", lambda: call(*sys.argv[1:]) and None)
 
     net = build_model({"name": "mlp", "hidden": [4]}, {}, (3,), 2)
     return {

@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from torch import nn
 
 from lpss import LpSGD, LpSGDm, param_groups, sphere
+from lpss.optim.lpsgd import _memory_rows
 
 BOTH = pytest.mark.parametrize("optimizer_class", [LpSGD, LpSGDm])
 
@@ -589,3 +590,20 @@ def test_gradients_at_the_ends_of_float32(optimizer_class, scale):
     assert torch.isfinite(weight).all() and not torch.equal(before, weight)
     norms = torch.linalg.vector_norm(weight.detach().double(), 1.2, dim=1)
     torch.testing.assert_close(norms, torch.ones_like(norms), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_channels_last_tensors_are_rows_in_one_order_of_memory(kernel_size):
+    # cuDNN's gradient of a 1x1 conv has other strides than its weight, though both are contiguous.
+    weight = torch.randn(8, 4, kernel_size, kernel_size).to(memory_format=torch.channels_last)
+    grad = weight.clone(memory_format=torch.channels_last)
+    if kernel_size == 1:
+        weight = weight.contiguous().as_strided((8, 4, 1, 1), (4, 1, 1, 1))
+        grad = grad.as_strided((8, 4, 1, 1), (4, 1, 4, 4))
+        assert weight.stride() != grad.stride()
+    a, b = _memory_rows((weight, grad))
+    assert a.shape == b.shape == (8, 4 * kernel_size**2) and a.is_contiguous() and b.is_contiguous()
+    assert torch.equal(a, b) and a.data_ptr() == weight.data_ptr()
+    mixed = (weight, torch.randn(8, 4, 3, 3))
+    if kernel_size == 3:
+        assert _memory_rows(mixed) is mixed, "rows in two orders of memory would pair wrong weights"

@@ -10,7 +10,7 @@ import pytest
 from lpss.cli.compose import compose_sweep
 from lpss.errors import LpssError
 from lpss.paper import FIGURES, correlation, distribution, layerwise, scale, tradeoff, training
-from lpss.paper.parts import fan_in, layer_kind, source_line, weights_of
+from lpss.paper.common import fan_in, layer_kind, source_line, weights_of
 from lpss.report.collect import collect
 from lpss.theory import expected_hoyer, natural_sparsity
 from lpss.train.run import run
@@ -18,8 +18,8 @@ from lpss.train.run import run
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_drawn_from_its_table(tables, tmp_path, name):
-    figure = FIGURES[name].picture(tables[name], tmp_path / "one.png")
-    FIGURES[name].picture(tables[name], tmp_path / "two.png")
+    figure = FIGURES[name].plot(tables[name], tmp_path / "one.png")
+    FIGURES[name].plot(tables[name], tmp_path / "two.png")
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
     foot = figure.get_supxlabel()
     assert "6 epochs" in foot and "seed" in foot  # says what runs it is made of

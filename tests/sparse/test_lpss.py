@@ -325,9 +325,9 @@ def test_an_exact_finish_ends_on_the_requested_sparsity_to_the_weight(sparsity, 
         x = torch.randn(16, 40)
         nn.functional.cross_entropy(net(x), x[:, :5].argmax(1)).backward()
         method.step()
-        assert (method.own_sparsity() is None) == (step < method.window.last_update)
+        assert (method.sparsity_before_finish() is None) == (step < method.window.last_update)
         if step >= method.window.last_update:
-            assert 0.3 < method.own_sparsity() < 1
+            assert 0.3 < method.sparsity_before_finish() < 1
             assert sum(method.masks.active().values()) == round((1 - sparsity) * (40 * 30 + 30 * 5))
     norms = sphere.row_norm(net[0].weight.detach(), 1.25)
     alive = method.masks["0"].any(1)

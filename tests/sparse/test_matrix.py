@@ -92,10 +92,10 @@ def check_step(run):
         weight, off = layer.weight.detach(), mask == 0
         assert torch.isfinite(weight).all() and not weight[off].any()
         for key, value in run.optimizer.state[layer.weight].items():
-            if torch.is_tensor(value) and value.shape == weight.shape and key not in run.method.kept_state:
+            if torch.is_tensor(value) and value.shape == weight.shape and key not in run.method.unmasked_state:
                 assert not value[off].any(), key
         on_sphere = hasattr(run.optimizer, "p_of") and run.optimizer.p_of(layer.weight) is not None
-        if on_sphere and not run.method.kept_state:
+        if on_sphere and not run.method.unmasked_state:
             alive = mask.flatten(1).any(1)
             norms = weight.flatten(1).abs().pow(P).sum(1).pow(1 / P)
             assert ((norms[alive] - 1).abs() < 1e-5).all()

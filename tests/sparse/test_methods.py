@@ -69,7 +69,7 @@ def test_static_keeps_one_random_mask():
     first = mask(method)
     assert sum(map(sum, first)) == 2
     for _ in range(10):
-        assert not method.due() and not method.dense_backward
+        assert not method.should_update() and not method.dense_backward
         step(net, method, GRAD)
     assert mask(method) == first and method.steps == 10
     expected = (torch.tensor(WEIGHT) - 10 * torch.tensor(GRAD)) * torch.tensor(first)
@@ -136,7 +136,7 @@ def test_a_dense_layer_is_left_alone():
 def test_rigl_drops_by_magnitude_and_grows_by_gradient():
     net, method = with_mask(RigL, ACTIVE, drop_fraction=0.5, lr=10.0, **ALWAYS)
     method.steps = 1
-    assert method.due() and method.dense_backward
+    assert method.should_update() and method.dense_backward
     step(net, method, GRAD)
     # 1 and -0.1 go; of all but 4 and -3, the largest |gradients| are -3 and -2: the latter grows 1 again
     assert mask(method) == [[1, 1, 0, 1], [1, 0, 0, 0]]
@@ -194,11 +194,11 @@ def two_layers():
 def test_snip_keeps_the_largest_products_of_weight_and_gradient(options, first, second):
     net = two_layers()
     method = SNIP(net, torch.optim.SGD(net.parameters(), lr=0.0), sparsity=0.5, total_steps=5, **options)
-    assert method.masks.sparsity_weights() == 0.0 and method.due() and method.dense_backward
+    assert method.masks.sparsity_weights() == 0.0 and method.should_update() and method.dense_backward
     method.step()
     assert (method.masks["0"].int().tolist(), method.masks["1"].int().tolist()) == (first, second)
     assert torch.equal(net[0].weight.grad != 0, torch.tensor(first).bool())  # and the first step is masked already
-    assert not method.due() and not method.dense_backward
+    assert not method.should_update() and not method.dense_backward
     net[0].weight.grad, net[1].weight.grad = torch.rand(2, 2), torch.rand(2, 2)
     method.step()
     assert method.masks["0"].int().tolist() == first
@@ -221,7 +221,7 @@ def test_a_layer_that_snip_empties_is_said_to_have_collapsed(caplog):
         method.step()
     assert method.masks.active() == {"0": 2, "1": 0}
     assert "layer '1' has collapsed" in caplog.text
-    assert method.collapsed() == [line for line in caplog.messages]
+    assert method.layer_collapse() == [line for line in caplog.messages]
 
 
 def test_empty_neurons_are_logged_at_the_start(caplog):
@@ -248,7 +248,7 @@ def test_snip_dynamic_is_due_every_second_step():
     method = SNIPDynamic(net, optimizer, sparsity=0.5, total_steps=20)
     due = []
     for _ in range(20):
-        due.append(method.due())
+        due.append(method.should_update())
         step(net, method, GRAD)
     assert [at for at, is_due in enumerate(due) if is_due] == [2, 4, 6, 8, 10, 12, 14]
 
@@ -265,7 +265,7 @@ def test_snip_dynamic_is_due_every_second_step():
 ])  # fmt: skip
 def test_window(options, total, expected):
     window = Window(total_steps=total, **options)
-    assert [at for at in range(total) if window.due(at)] == expected
+    assert [at for at in range(total) if window.should_update(at)] == expected
 
 
 @pytest.mark.parametrize("total, updates, every", [(100000, 50, 40), (1000, 50, 16), (1000, 100, 8), (50, 50, 1)])
@@ -351,7 +351,7 @@ def test_gmp_follows_the_cubic_schedule_and_never_grows():
     for _ in range(100):
         net(torch.randn(8, 40)).square().sum().backward()
         before = {name: layer.weight.detach().abs().clone() for name, layer in method.masks.layers.items()}
-        was_due = method.due()
+        was_due = method.should_update()
         method.step()
         if was_due:
             seen.append(method.masks.sparsity_weights())

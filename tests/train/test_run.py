@@ -303,14 +303,14 @@ def test_what_a_killed_process_left_half_written_is_removed(composed):
 
 def test_gradients_with_nan_change_no_masks_and_are_reported(composed, monkeypatch, caplog):
     class Faulty(RigL):
-        def step(self, descend=None):
-            if self.due() and self.steps < 16:
+        def step(self, optimizer_step=None):
+            if self.should_update() and self.steps < 16:
                 next(iter(self.masks.layers.values())).weight.grad[0, 0] = float("nan")
                 before = {name: mask.clone() for name, mask in self.masks.items()}
-                super().step(descend)
+                super().step(optimizer_step)
                 assert all(torch.equal(before[name], mask) for name, mask in self.masks.items())
             else:
-                super().step(descend)
+                super().step(optimizer_step)
 
     monkeypatch.setitem(METHODS, "rigl", Faulty)
     result = run(composed(*SMALL, "method=rigl", "sparsity=0.6", "method.update_every=5"))
@@ -341,10 +341,10 @@ def test_a_failed_run_is_recorded_raised_and_goes_on_from_its_checkpoint_next_ti
     caplog.set_level("INFO")
     sound = RigL.step
 
-    def breaks(self, descend=None):
+    def breaks(self, optimizer_step=None):
         if self.steps == 20:  # of 32, 8 an epoch
             raise RuntimeError("out of memory")
-        sound(self, descend)
+        sound(self, optimizer_step)
 
     with monkeypatch.context() as patch:
         patch.setattr(RigL, "step", breaks)

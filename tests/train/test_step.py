@@ -6,10 +6,10 @@ from torch import nn
 
 import lpss
 from lpss.optim import native
-from lpss.train.modes import Modes
+from lpss.train.compute import ComputeOptions
 from lpss.train.step import CapturedStep, TrainStep
 
-CAPTURE = Modes(capture=True)
+CAPTURE = ComputeOptions(capture=True)
 METHODS = [lpss.Dense, lpss.SET, lpss.Static, lpss.RigL, lpss.SNIP, lpss.LpSS, lpss.LpSSDemo]
 STEPS = 30
 
@@ -139,7 +139,7 @@ def test_a_compiled_step_equals_the_plain_one():
     net, method = build(lpss.LpSS)
     state = train(net, TrainStep(net, method))
     other, other_method = build(lpss.LpSS)
-    step = TrainStep(other, other_method, Modes(compile=True))
+    step = TrainStep(other, other_method, ComputeOptions(compile=True))
     compiled = train(other, step)
     assert step.compiled and step.model is not other
     assert_same(state, compiled, rtol=1e-3, atol=1e-4)
@@ -154,7 +154,7 @@ def test_a_net_that_cannot_be_compiled_runs_uncompiled_with_one_line(monkeypatch
 
     monkeypatch.setattr(torch, "compile", broken)
     net, method = build(lpss.LpSS)
-    state = train(net, TrainStep(net, method, Modes(compile=True)))
+    state = train(net, TrainStep(net, method, ComputeOptions(compile=True)))
     other, other_method = build(lpss.LpSS)
     assert_same(state, train(other, TrainStep(other, other_method)))
     (line,) = [record.message for record in caplog.records]
@@ -165,7 +165,7 @@ def test_bfloat16_keeps_weights_and_state_in_float32_and_stays_close():
     net, method = build(lpss.LpSS)
     train(net, TrainStep(net, method))
     other, other_method = build(lpss.LpSS)
-    low = TrainStep(other, other_method, Modes(precision="bfloat16"))
+    low = TrainStep(other, other_method, ComputeOptions(precision="bfloat16"))
     x, y = next(iter(data()))
     low.gradients(x, y)
     loss = low.totals()[0].item()

@@ -41,7 +41,7 @@ class Method:
     Raises UsageError (a ValueError's worth of detail in one line) for wrong options.
     """
 
-    kept_state: tuple[str, ...] = ()  # optimizer state that a changed mask does not reset
+    unmasked_state: tuple[str, ...] = ()  # optimizer state that a changed mask does not reset
     moves_at_update = True  # whether a step that changes the masks moves the weights, too
 
     @dataclass
@@ -81,7 +81,7 @@ class Method:
     def start(self) -> None:
         """Set the initial masks."""
 
-    def due(self) -> bool:
+    def should_update(self) -> bool:
         """Whether the masks change at this step; gradients are dense then."""
         return False
 
@@ -93,13 +93,13 @@ class Method:
         """Whether this step's weight gradients are needed in full (for the accounting of FLOPs)."""
         return False
 
-    def step(self, descend: Callable[[], None] | None = None) -> None:
-        """Call after backward, in place of `optimizer.step()`; `descend` stands in for the method's own."""
-        due = self.due()
+    def step(self, optimizer_step: Callable[[], None] | None = None) -> None:
+        """Call after backward, in place of `optimizer.step()`; `optimizer_step` stands in for the method's own."""
+        due = self.should_update()
         if due and self._can_update():
             self.update()
         if not due or self.moves_at_update:
-            (descend or self.descend)()
+            (optimizer_step or self.optimizer_step)()
         self.steps += 1
 
     def _can_update(self) -> bool:
@@ -113,7 +113,7 @@ class Method:
         log.warning("step %d: no topology update, gradients hold NaN or inf", self.steps)
         return False
 
-    def descend(self) -> None:
+    def optimizer_step(self) -> None:
         """Move the weights: the same operations on the same tensors at every step, so that it can be captured."""
         self.masks.apply_to_gradients()
         self.optimizer.step()
@@ -138,13 +138,13 @@ class Method:
         shapes = {name: tuple(mask.shape) for name, mask in self.masks.items()}
         for name, count in active_counts(shapes, sparsity, distribution).items():
             self.set_mask(name, random_k(self.masks[name].shape, count, self.generator).to(self.masks[name].device))
-        self.masks_are_drawn()
+        self.after_initial_masks()
 
-    def masks_are_drawn(self) -> None:
+    def after_initial_masks(self) -> None:
         """Call when masks have been set that training begins with."""
         if self.rescale:
             self.rescale_neurons()
-        self.warn_collapsed()
+        self.warn_layer_collapse()
 
     @torch.no_grad()
     def rescale_neurons(self) -> None:
@@ -164,7 +164,7 @@ class Method:
         neurons that live on a sphere go back on it."""
         weight, mask, optimizer = self.masks.layers[name].weight, self.masks[name], self.optimizer
         new = active & ~mask.bool() if new_values is not None else None
-        self.masks.update(name, active, optimizer, self.kept_state)
+        self.masks.update(name, active, optimizer, self.unmasked_state)
         on_sphere = isinstance(optimizer, SphereOptimizer)
         if new_values is not None:
             latent = optimizer.latent(weight) if on_sphere else weight
@@ -181,7 +181,7 @@ class Method:
             raise UsageError(f"layer {name!r} has no gradient: call step() after a backward that reaches the layer")
         return grad
 
-    def own_sparsity(self) -> float | None:
+    def sparsity_before_finish(self) -> float | None:
         """The sparsity that the method's rule led to where it was then set right; None for most methods."""
         return None
 
@@ -195,11 +195,11 @@ class Method:
         """How the requested sparsity is spread over layers."""
         return getattr(self.config, "distribution", "uniform")
 
-    def foreseen(self) -> list[str]:
+    def preflight_warnings(self) -> list[str]:
         """A line for everything that can be known before training to miss what was asked for."""
         return []
 
-    def collapsed(self) -> list[str]:
+    def layer_collapse(self) -> list[str]:
         """A line for every layer without any active weight, or with neurons that have none (reads the device)."""
         lines = []
         for name, empty in self.masks.empty_neurons().items():
@@ -210,9 +210,9 @@ class Method:
                 lines.append(f"layer {name!r}: {empty} of {neurons} neurons have no active weight")
         return lines
 
-    def warn_collapsed(self) -> None:
+    def warn_layer_collapse(self) -> None:
         """Say so when layers or neurons have no active weight."""
-        for line in self.collapsed():
+        for line in self.layer_collapse():
             log.warning(line)
 
 
@@ -239,7 +239,7 @@ class Window:
         last = self.last - 1 - (self.last - 1 - self.first) % self.every if self.last > self.first else -1
         return last if last > 0 else -1
 
-    def due(self, step: int) -> bool:
+    def should_update(self, step: int) -> bool:
         """Step 0 is never due: the net has not been trained yet."""
         return self.first <= step < self.last and step > 0 and (step - self.first) % self.every == 0
 

@@ -16,5 +16,5 @@ class Dense(Method):
     def __init__(self, net, optimizer, *, sparsity: float = 0.0, **kwargs):
         super().__init__(net, optimizer, sparsity=0.0, **kwargs)
 
-    def descend(self) -> None:
+    def optimizer_step(self) -> None:
         self.optimizer.step()

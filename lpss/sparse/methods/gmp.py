@@ -29,8 +29,8 @@ class GMP(Method):
         check_distribution(self.config.distribution)
         self.window = Window(self.config.begin, self.config.end, self.config.update_every, self.total_steps)
 
-    def due(self) -> bool:
-        return self.window.due(self.steps)
+    def should_update(self) -> bool:
+        return self.window.should_update(self.steps)
 
     def reached_by_now(self) -> float:
         """The sparsity that the schedule asks for at this update."""

@@ -83,7 +83,7 @@ class LpSS(Method):
     def start(self) -> None:
         self.born: dict[str, Tensor] = {}
         if self.config.grow_init == "stale" and isinstance(self.optimizer, SphereOptimizer):
-            self.kept_state = ("v",)
+            self.unmasked_state = ("v",)
             for layer in self.masks.layers.values():
                 self.optimizer.latent(layer.weight)  # v of all connections, before the first mask hides some
         if self.config.grow_init == "grace":
@@ -91,7 +91,7 @@ class LpSS(Method):
             self.born = {name: torch.full_like(mask, never, dtype=torch.int32) for name, mask in self.masks.items()}
         self.start_random(min(self.config.start_sparsity, self.sparsity), "uniform")
 
-    def foreseen(self) -> list[str]:
+    def preflight_warnings(self) -> list[str]:
         """That p is too large for dropping alone to reach the sparsity, where nothing makes up for it at the end."""
         if self.config.exact_finish or not self.sparsity:
             return []
@@ -101,20 +101,20 @@ class LpSS(Method):
         line = shortfall(layers, self.sparsity, self.config.zeta_w)
         return [line] if line else []
 
-    def due(self) -> bool:
-        return self.window.due(self.steps)
+    def should_update(self) -> bool:
+        return self.window.should_update(self.steps)
 
     @property
     def dense_backward(self) -> bool:
-        return self.due()
+        return self.should_update()
 
     @property
     def zeta_w(self) -> float:
         """The relative drop threshold at this step (eq 4)."""
         return self.config.zeta_w * self.window.decay(self.config.drop_schedule, self.steps)
 
-    def descend(self) -> None:
-        super().descend()
+    def optimizer_step(self) -> None:
+        super().optimizer_step()
         if self.config.grow_init == "stale":
             self.masks.apply_to_weights()
 
@@ -127,7 +127,7 @@ class LpSS(Method):
             self._finish()
         self.zeta_g = self._next_zeta_g(self.masks.sparsity_weights())
 
-    def own_sparsity(self) -> float | None:
+    def sparsity_before_finish(self) -> float | None:
         return self.before_finish
 
     def _finish(self) -> None:

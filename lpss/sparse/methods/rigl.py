@@ -23,7 +23,7 @@ class RigL(DropGrow):
 
     @property
     def dense_backward(self) -> bool:
-        return self.due()
+        return self.should_update()
 
     def grow_score(self, name: str) -> Tensor:
         return self.gradient(name).abs()

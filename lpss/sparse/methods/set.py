@@ -36,8 +36,8 @@ class DropGrow(Method):
     def start(self) -> None:
         self.start_random(self.sparsity, self.config.distribution)
 
-    def due(self) -> bool:
-        return self.window.due(self.steps)
+    def should_update(self) -> bool:
+        return self.window.should_update(self.steps)
 
     def drop_score(self, name: str) -> Tensor:
         """Magnitude of the weights."""

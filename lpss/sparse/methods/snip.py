@@ -33,19 +33,19 @@ class SNIP(Method):
     def distribution(self) -> str:
         return self.config.distribution if self.config.scope == "layer" else "uniform"
 
-    def due(self) -> bool:
+    def should_update(self) -> bool:
         return self.steps == 0
 
     @property
     def dense_backward(self) -> bool:
-        return self.due()
+        return self.should_update()
 
     @torch.no_grad()
     def update(self) -> None:
         saliency = {name: (layer.weight * self.gradient(name)).abs() for name, layer in self.masks.layers.items()}
         for name, mask in self._masks_by_saliency(saliency).items():
             self.set_mask(name, mask)
-        self.masks_are_drawn()
+        self.after_initial_masks()
 
     def _masks_by_saliency(self, saliency: dict[str, Tensor]) -> dict[str, Tensor]:
         shapes = {name: tuple(score.shape) for name, score in saliency.items()}
@@ -73,7 +73,7 @@ class SNIPDynamic(DropGrow):
 
     @property
     def dense_backward(self) -> bool:
-        return self.due()
+        return self.should_update()
 
     def drop_score(self, name: str) -> Tensor:
         return self.gradient(name).abs()

@@ -12,7 +12,7 @@ import pytest
 
 from lpss.cli.compose import compose_run
 from lpss.errors import LpssError
-from lpss.train.many import run_many
+from lpss.train.pool import run_many
 
 SMALL = ("dataset=synthetic", "dataset.train_size=100", "dataset.test_size=50", "train.epochs=1", "device=cpu")
 
@@ -44,7 +44,7 @@ def test_an_interrupt_saves_the_runs_in_flight(tmp_path, number, code):
     long = (*SMALL, "dataset.train_size=2000", "train.epochs=10000", f"output={tmp_path}")
     script = tmp_path / "sweep.py"
     script.write_text(
-        "from lpss.cli.compose import compose_run\nfrom lpss.train.many import run_many\n"
+        "from lpss.cli.compose import compose_run\nfrom lpss.train.pool import run_many\n"
         f"if __name__ == '__main__':\n    list(run_many([{long}] * 3, workers=1, compose=compose_run))\n"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}

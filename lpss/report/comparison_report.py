@@ -1,4 +1,4 @@
-"""Paired differences and average ranks (see `contest`) as markdown, the former as csv, too."""
+"""Paired differences and average ranks (see `comparison`) as markdown, the former as csv, too."""
 
 import math
 from pathlib import Path
@@ -7,13 +7,13 @@ import pandas as pd
 
 from lpss.errors import UsageError
 from lpss.report.collect import write_text
-from lpss.report.contest import LEVEL, Ranking, Ranks, paired, ranks
+from lpss.report.comparison import LEVEL, Ranking, Ranks, paired, ranks
 from lpss.report.names import METHODS
 from lpss.report.render import MARKDOWN, Footnotes, labels_of, markdown_table, points, sparsity_text
 from lpss.report.tables import MISSED, decimals, four
 
 
-def write_verdict(runs: pd.DataFrame, path: str | Path, method: str = "lpss") -> None:
+def write_comparison(runs: pd.DataFrame, path: str | Path, method: str = "lpss") -> None:
     """How `method` fares in the runs of `collect`: .md, differences and ranks; .csv, differences, all digits.
 
     Raises UsageError for another suffix, and as `paired` and `ranks` do; LpssError where `path` cannot be written.
@@ -30,7 +30,7 @@ def write_verdict(runs: pd.DataFrame, path: str | Path, method: str = "lpss") ->
 
 
 def paired_markdown(table: pd.DataFrame) -> str:
-    """The table of `contest.paired` as a section that ends with a newline."""
+    """The table of `comparison.paired` as a section that ends with a newline."""
     method = _name(table["method"].iloc[0])
     rows, notes = [], Footnotes()
     for row in table.to_dict("records"):
@@ -61,7 +61,7 @@ def paired_markdown(table: pd.DataFrame) -> str:
 
 
 def ranks_markdown(found: Ranks) -> str:
-    """What `contest.ranks` returned as a section that ends with a newline."""
+    """What `comparison.ranks` returned as a section that ends with a newline."""
     methods = list(found.rankings[-1].ranks)
     rows = [_ranking_row(ranking, methods) for ranking in found.rankings]
     several = any(ranking.blocks > ranking.data_sets for ranking in found.rankings)

@@ -5,7 +5,7 @@ from scipy.stats import friedmanchisquare
 
 from lpss.errors import UsageError
 from lpss.report.collect import collect
-from lpss.report.contest import Ranking, paired, ranks
+from lpss.report.comparison import Ranking, paired, ranks
 
 # Ranks of Demsar (2006), Table 6: C4.5, with m, with cf, with both, on 14 data sets.
 DEMSAR = [

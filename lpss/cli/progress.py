@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from tqdm import tqdm
 
 from lpss.cli.compose import compose_run
-from lpss.train.many import Outcome, run_many
+from lpss.train.pool import Outcome, run_many
 
 
 def train(runs: Sequence[Sequence[str]], workers: int) -> Iterator[Outcome]:

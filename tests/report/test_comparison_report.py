@@ -4,8 +4,8 @@ import pytest
 
 from lpss.errors import LpssError, UsageError
 from lpss.report.collect import collect, to_results_csv
-from lpss.report.contest import paired
-from lpss.report.verdict import p_value, write_verdict
+from lpss.report.comparison import paired
+from lpss.report.comparison_report import p_value, write_comparison
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def cells(section):
 
 
 def test_markdown(tmp_path, runs):
-    write_verdict(runs, tmp_path / "sub/paired.md")
+    write_comparison(runs, tmp_path / "sub/paired.md")
     text = (tmp_path / "sub/paired.md").read_text()
     differences, ranks = text.split("\n## Average ranks\n")
     assert differences.startswith("## LpSS and the best other sparse method\n\n| Data set | Sparsity |")
@@ -47,12 +47,12 @@ def test_markdown(tmp_path, runs):
 
 
 def test_what_was_left_out_is_said(tmp_path, runs):
-    write_verdict(runs[(runs["sparsity"] != 0.5) | (runs["method"] != "set")], tmp_path / "a.md")
+    write_comparison(runs[(runs["sparsity"] != 0.5) | (runs["method"] != "set")], tmp_path / "a.md")
     assert "Left out, as not complete: SET (in 1 of 2 blocks)." in (tmp_path / "a.md").read_text()
 
 
 def test_csv_has_all_digits(tmp_path, runs):
-    write_verdict(runs, tmp_path / "paired.csv")
+    write_comparison(runs, tmp_path / "paired.csv")
     table, again = paired(runs), list(csv.DictReader(open(tmp_path / "paired.csv")))
     assert list(again[0]) == list(table)
     assert [row["p"] for row in again] == [repr(p) for p in table["p"].tolist()]
@@ -62,9 +62,9 @@ def test_csv_has_all_digits(tmp_path, runs):
 @pytest.mark.parametrize("name", ["a.md", "a.csv"])
 def test_same_bytes_from_folders_and_from_results_csv(tmp_path, runs, name):
     to_results_csv(runs, tmp_path / "results.csv")
-    write_verdict(runs, tmp_path / name)
+    write_comparison(runs, tmp_path / name)
     first = (tmp_path / name).read_bytes()
-    write_verdict(collect(tmp_path / "results.csv"), tmp_path / name)
+    write_comparison(collect(tmp_path / "results.csv"), tmp_path / name)
     assert (tmp_path / name).read_bytes() == first and b"nan" not in first.lower() and first.endswith(b"\n")
 
 
@@ -75,7 +75,7 @@ def test_p_values():
 
 def test_errors_are_explained(tmp_path, runs):
     with pytest.raises(UsageError, match="a.txt: use a name that ends in .md, .csv"):
-        write_verdict(runs, tmp_path / "a.txt")
+        write_comparison(runs, tmp_path / "a.txt")
     (tmp_path / "file").write_text("")
     with pytest.raises(LpssError, match="cannot write"):
-        write_verdict(runs, tmp_path / "file/a.md")
+        write_comparison(runs, tmp_path / "file/a.md")

@@ -14,7 +14,7 @@ WORTH_COMPILING = 1000  # steps: compiling takes about a minute
 
 
 @dataclass(frozen=True)
-class Modes:
+class ComputeOptions:
     """What `auto` in a TrainConfig means on a device.
 
     precision: `float32` (products of matrices in full float32), `tf32` (in TF32 where the GPU has it) or `bfloat16`
@@ -29,7 +29,7 @@ class Modes:
     capture: bool = False
 
     @classmethod
-    def choose(cls, train: TrainConfig, device: torch.device, *, steps: int, processes: int = 1) -> "Modes":
+    def choose(cls, train: TrainConfig, device: torch.device, *, steps: int, processes: int = 1) -> "ComputeOptions":
         """Resolve `auto`, and say in one line what was asked for and cannot be had here."""
         cuda = device.type == "cuda"
         compilable = find_spec("triton") is not None if cuda else True
@@ -63,7 +63,7 @@ class Modes:
         return asdict(self)
 
 
-EAGER = Modes()
+EAGER = ComputeOptions()
 
 
 def _have(asked: bool | str, *, wanted: bool, possible: bool, line: str) -> bool:

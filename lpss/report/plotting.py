@@ -14,7 +14,7 @@ STYLE = {
 }  # fmt: skip
 
 
-def picture_path(path: str | Path) -> Path:
+def plot_path(path: str | Path) -> Path:
     """`path` as a Path. Raises UsageError for a suffix that is none of `FORMATS`."""
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
