@@ -1,6 +1,14 @@
-"""Lp-spherical sparse learning. The public names load on first use, so that reports need no torch."""
+"""Lp-spherical sparse learning: sphere optimizers, sparse training methods, and a bench to compare them.
+
+Implements Weipeng Li, Xiaogang Yang, Chuanxiang Li, Ruitao Lu, Xueli Xie (2021): Training Sparse Neural Network by
+Constraining Synaptic Weight on Unit Lp Sphere, https://arxiv.org/abs/2103.16013 ("the paper").
+
+The public names load on first use, so that reports need no torch.
+"""
 
 import importlib
+
+from lpss.registries import METHODS
 
 __version__ = "0.1.0"
 
@@ -10,16 +18,7 @@ _HOME = {
     "param_groups": "lpss.optim.groups",
     "hoyer_sparsity": "lpss.sphere",
     "Masks": "lpss.sparse.masks",
-    "Dense": "lpss.sparse.methods",
-    "Static": "lpss.sparse.methods",
-    "SET": "lpss.sparse.methods",
-    "RigL": "lpss.sparse.methods",
-    "SNIP": "lpss.sparse.methods",
-    "SNIPDynamic": "lpss.sparse.methods",
-    "GMP": "lpss.sparse.methods",
-    "LpSS": "lpss.sparse.methods",
-    "LpSSDemo": "lpss.sparse.methods",
-}
+} | {member.class_name: member.module for member in METHODS.members.values()}
 __all__ = [*_HOME, "__version__"]
 
 

@@ -1,4 +1,7 @@
-"""Errors that are the user's to mend: the command line prints them as one line, without a traceback."""
+"""Errors whose message tells the user what to do: the command line prints it as one line, without a traceback."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class LpssError(Exception):
@@ -7,7 +10,7 @@ class LpssError(Exception):
     exit_code = 1
 
 
-class UsageError(LpssError):
+class UsageError(LpssError, ValueError):
     """A wrong key, value or name in a command, config or call; the process ends with exit code 2."""
 
     exit_code = 2
@@ -15,3 +18,9 @@ class UsageError(LpssError):
 
 class DataError(LpssError):
     """A data file is missing, altered or not what it should be; the message names the file and the remedy."""
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """ ", did you mean 'x'?" where a known word is near, else an empty string."""
+    near = difflib.get_close_matches(str(word), list(known), n=1)
+    return f", did you mean {near[0]!r}?" if near else ""

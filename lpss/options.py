@@ -7,8 +7,7 @@ from typing import get_args, get_origin, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lpss.errors import UsageError
-from lpss.registry import suggestion
+from lpss.errors import UsageError, suggestion
 
 
 def make_options(config_class: type, values: Mapping, where: str):

@@ -9,7 +9,7 @@ import yaml
 from lpss.data import DATASETS
 from lpss.models import MODELS
 from lpss.optim.build import OPTIMIZERS
-from lpss.optim.schedules import SCHEDULES
+from lpss.schedules import SCHEDULES
 from lpss.sparse.methods import METHODS
 from lpss.train.run import complete, run
 
@@ -44,7 +44,7 @@ def test_every_choice_composes_and_is_accepted(composed, group, name):
 @pytest.mark.parametrize("name", METHODS)
 def test_method_files_show_every_option_with_its_default(name):
     shown = yaml.safe_load((CONF / "method" / f"{name}.yaml").read_text())
-    assert shown.get("method", shown) == asdict(METHODS[name].Config())
+    assert shown.get("method", shown) == METHODS.complete({"name": name})
 
 
 @pytest.mark.parametrize("name", ["sgd", "lpsgd", "lpsgd_m"])

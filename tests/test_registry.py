@@ -1,7 +1,23 @@
+"""One contract for methods, optimizers, models, data sets and schedules."""
+
+import dataclasses
+import subprocess
+import sys
+
 import pytest
 
-from lpss.errors import LpssError, UsageError
-from lpss.registry import Registry, suggestion
+from lpss import registries
+from lpss.errors import LpssError, UsageError, suggestion
+from lpss.registry import LAST, Registry
+
+REGISTRIES = [registries.DATASETS, registries.METHODS, registries.MODELS, registries.OPTIMIZERS, registries.SCHEDULES]
+
+
+def registry_of(*names: str) -> Registry:
+    found = Registry("method")
+    for name in names:
+        found.register(name)(type(name, (), {}))
+    return found
 
 
 def test_register_and_find():
@@ -9,28 +25,86 @@ def test_register_and_find():
 
     @things.register("rigl")
     class RigL:
+        """Drops and grows.
+
+        More about it.
+        """
+
+        label = "RigL"
+
+    assert things.find("rigl") is things["rigl"] is things.attribute("RigL") is RigL and RigL.name == "rigl"
+    assert list(things) == ["rigl"] and things.labels() == {"rigl": "RigL"}
+    member = things.members["rigl"]
+    assert (member.description, member.reference, member.order) == ("Drops and grows.", "", LAST)
+    with pytest.raises(AttributeError, match="no thing class 'SET'"):
+        things.attribute("SET")
+
+
+def test_a_label_and_a_reference_are_not_inherited():
+    things = Registry("thing")
+
+    @things.register("a")
+    class A:
+        label, reference = "A!", "Somebody 2020"
+        label = "A!"
+
+    @things.register("b")
+    class B(A):
         pass
 
-    assert things.find("rigl") is things["rigl"] is RigL
-    assert list(things) == ["rigl"]
+    assert things.labels() == {"a": "A!", "b": "b"} and things.members["b"].reference == ""
 
 
 def test_a_name_is_taken_once():
-    things = Registry("thing")
-    things.register("a")(1)
-    with pytest.raises(ValueError, match="thing 'a' is registered twice"):
-        things.register("a")(2)
-    assert things["a"] == 1
+    things = registry_of("a")
+    with pytest.raises(ValueError, match="method 'a' is registered twice"):
+        things.register("a")(type("Other", (), {}))
+    with pytest.raises(ValueError, match="method 'rigl' is registered twice"):
+        registries.METHODS.register("rigl")(type("Other", (), {}))
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    things = Registry("method")
-    for name in ("rigl", "set", "static"):
-        things.register(name)(name)
+    things = registry_of("rigl", "set", "static")
     with pytest.raises(UsageError, match=r"^unknown method 'rigel', did you mean 'rigl'\?; known: rigl, set, static$"):
         things.find("rigel")
     with pytest.raises(UsageError, match="^unknown method 'xyz'; known: rigl, set, static$"):
         things.find("xyz")
+
+
+def test_options_are_the_members_config_with_its_defaults():
+    things = Registry("thing")
+
+    @things.register("a")
+    class A:
+        @dataclasses.dataclass
+        class Config:
+            x: int = 1
+            y: float = 2.0
+
+    assert things.options({"name": "a", "x": 3}) == A.Config(3, 2.0)
+    assert things.complete({"name": "a", "y": 5}) == {"name": "a", "x": 1, "y": 5.0}
+    with pytest.raises(UsageError, match="unknown key thing.z"):
+        things.options({"name": "a", "z": 3})
+
+
+def test_a_file_alone_makes_a_member_and_lists_need_no_import_of_it(tmp_path, monkeypatch):
+    """Sources are read, not run: this one could not be."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "__init__.py").write_text("")
+    (tmp_path / "parts" / "first.py").write_text(
+        "import nothing_of_this_name\n\n\n@PARTS.register('first')\nclass First:\n    'One line.'\n"
+        "    label = 'The first'\n    reference = ('Somebody 2020, '\n        'https://example.org')\n    order = 7\n"
+        "\n\n"
+        "@OTHERS.register('no')\nclass No:\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    parts = Registry("part", "PARTS", "parts")
+    assert parts.labels() == {"first": "The first"} and "first" in parts and len(parts) == 1
+    member = parts.members["first"]
+    assert (member.class_name, member.module, member.order) == ("First", "parts.first", 7)
+    assert (member.description, member.reference) == ("One line.", "Somebody 2020, https://example.org")
+    with pytest.raises(ModuleNotFoundError, match="nothing_of_this_name"):
+        parts.find("first")
 
 
 def test_suggestion():
@@ -40,22 +114,27 @@ def test_suggestion():
 
 def test_exit_codes_of_errors():
     assert (LpssError.exit_code, UsageError.exit_code, issubclass(UsageError, LpssError)) == (1, 2, True)
+    assert issubclass(UsageError, ValueError), "what users of a library expect of a wrong argument"
 
 
-@pytest.mark.parametrize("registry", ["methods", "optimizers", "models", "schedules"])
-def test_every_entry_has_a_config_that_knows_its_name(registry):
-    from lpss.models import MODELS
-    from lpss.optim.build import OPTIMIZERS
-    from lpss.optim.schedules import SCHEDULES
-    from lpss.sparse.methods import METHODS
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
+def test_every_member_says_all_that_is_known_of_it(registry):
+    assert len(registry) >= 3
+    for name, member in registry.members.items():
+        found = registry.find(name)
+        assert found.__name__ == member.class_name and found.__module__ == member.module and found.name == name
+        assert member.label != name or registry.kind == "model", f"{registry.kind} {name} has no label"
+        assert member.description.endswith((".", ":")) or len(member.description) > 20, f"{name} has no description"
+        assert dataclasses.is_dataclass(found.Config)
+        assert found.label == member.label and getattr(found, "order", LAST) == member.order
+        if registry.kind in ("method", "optimizer") and name not in ("dense", "sgd"):
+            assert "https://" in member.reference, f"{registry.kind} {name} has no reference with an address"
 
-    expected = {
-        "methods": (METHODS, {"dense", "static", "set", "rigl", "snip", "snip_dynamic", "gmp", "lpss", "lpss_demo"}),
-        "optimizers": (OPTIMIZERS, {"sgd", "lpsgd", "lpsgd_m"}),
-        "models": (MODELS, {"mlp", "wrn", "cnn_mnist", "cnn_fashion_mnist"}),
-        "schedules": (SCHEDULES, {"constant", "cosine", "multistep", "piecewise"}),
-    }
-    found, names = expected[registry]
-    assert set(found) == names
-    for name, entry in found.items():
-        assert getattr(entry, "Config", entry)().name == name
+
+def test_listing_members_needs_no_torch():
+    code = (
+        "import sys; from lpss import registries as r\n"
+        "for one in (r.DATASETS, r.METHODS, r.MODELS, r.OPTIMIZERS, r.SCHEDULES): assert one.labels()\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

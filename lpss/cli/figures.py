@@ -8,12 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from lpss.cli import run_command
-from lpss.errors import LpssError, UsageError
+from lpss.errors import LpssError, UsageError, suggestion
 from lpss.paper import FIGURES
 from lpss.paper.claims import claims_table
 from lpss.paper.common import source_line
 from lpss.paper.readme import readme
-from lpss.registry import suggestion
 from lpss.report.collect import collect, write_text
 from lpss.report.tables import finished
 

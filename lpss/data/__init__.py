@@ -1,10 +1,13 @@
-"""Data sets by name: `load("letter")` gives a `Dataset`, `Batches` walks through its training split."""
+"""Data sets by name: `load("letter")` gives a `Dataset`, `Batches` walks through its training split.
 
-from lpss.data import digits, images, synthetic, tiny_imagenet, uci  # noqa: F401  (each registers its sets)
+A new set is a file here and a yaml in conf/dataset/ (see lpss/registry.py).
+"""
+
 from lpss.data.augment import AugmentConfig
 from lpss.data.batches import Batches, eval_batches
 from lpss.data.dataset import Dataset, DatasetConfig, Split, hold_out
-from lpss.data.sources import DATASETS, BuiltIn, DataSource, default_root, load
+from lpss.data.sources import BuiltIn, DataSource, default_root, load
+from lpss.registries import DATASETS
 
 __all__ = [
     "DATASETS",

@@ -6,8 +6,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from lpss.errors import UsageError
-from lpss.registry import suggestion
+from lpss.errors import UsageError, suggestion
 
 PAD_MODES = ("zeros", "reflect")
 

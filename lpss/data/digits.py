@@ -6,14 +6,16 @@ import torch
 from torch import Tensor
 
 from lpss.data.dataset import DatasetConfig
-from lpss.data.sources import DATASETS, BuiltIn, RandomSplitConfig
+from lpss.data.sources import BuiltIn, RandomSplitConfig
+from lpss.registries import DATASETS
 
 
 @DATASETS.register("digits")
 class Digits(BuiltIn):
     """1,797 handwritten digits as tables of 64 grey values in 0..1."""
 
-    name = "digits"
+    label = "Digits"
+    order = 12
     Config = RandomSplitConfig
     licence = "CC BY 4.0"
     origin = "scikit-learn (UCI id 80, test part)"

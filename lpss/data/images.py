@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from lpss.data.dataset import DatasetConfig
-from lpss.data.sources import DATASETS, DataSource
+from lpss.data.sources import DataSource
 from lpss.data.store import File
 from lpss.errors import DataError
+from lpss.registries import DATASETS
 
 
 def read_idx(path: Path) -> Tensor:
@@ -65,7 +66,8 @@ def idx_files(folder: str, mirrors: tuple[str, ...], facts: dict[str, tuple]) ->
 class Mnist(IdxSource):
     """Handwritten digits (LeCun, Cortes, Burges), by torchvision's mirrors and checksums."""
 
-    name = "mnist"
+    label = "MNIST"
+    order = 8
     licence = "none stated"
     mean, std = (0.1307,), (0.3081,)
     files = idx_files(
@@ -104,7 +106,8 @@ class Mnist(IdxSource):
 class FashionMnist(IdxSource):
     """Clothes (Zalando), by torchvision's mirror and checksums."""
 
-    name = "fashion_mnist"
+    label = "Fashion-MNIST"
+    order = 9
     licence = "MIT"
     mean, std = (0.2860,), (0.3530,)
     files = idx_files(
@@ -173,7 +176,8 @@ def read_cifar_batch(path: Path) -> tuple[Tensor, Tensor]:
 class Cifar10(DataSource):
     """Small photographs (Krizhevsky, 2009), unpickled only after the md5 matched."""
 
-    name = "cifar10"
+    label = "CIFAR-10"
+    order = 10
     licence = "none stated"
     shape, classes, train, test = (3, 32, 32), 10, 50_000, 10_000
     mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)

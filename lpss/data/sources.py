@@ -13,9 +13,7 @@ from torch import Tensor
 from lpss.data import cache, store
 from lpss.data.dataset import Dataset, DatasetConfig, Expected, Split, check_classes, permutation, validate
 from lpss.errors import UsageError
-from lpss.registry import Registry
-
-DATASETS = Registry("dataset")
+from lpss.registries import DATASETS
 
 
 def default_root() -> Path:
@@ -54,7 +52,7 @@ class DataSource:
     first `train` rows train, unless `Config` has a `split_seed`, which shuffles them before.
     """
 
-    name: str
+    name: str  # of its registration
     Config: type[DatasetConfig] = DatasetConfig
     files: tuple[store.File, ...] = ()
     licence = ""

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from lpss.data.dataset import DatasetConfig, Expected
-from lpss.data.sources import DATASETS, BuiltIn, checked_seed
+from lpss.data.sources import BuiltIn, checked_seed
 from lpss.errors import UsageError
+from lpss.registries import DATASETS
 
 MOST = 2**31  # numbers, which take 8 GiB
 
@@ -31,7 +32,8 @@ class SyntheticConfig(DatasetConfig):
 class Synthetic(BuiltIn):
     """Balanced classes in random order. Raises UsageError for sizes that cannot be."""
 
-    name = "synthetic"
+    label = "Synthetic"
+    order = 13
     Config = SyntheticConfig
     licence = "none needed"
     origin = "drawn from dataset.data_seed"

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from lpss.data import store
 from lpss.data.dataset import DatasetConfig, Expected
-from lpss.data.sources import DATASETS, DataSource, Status
+from lpss.data.sources import DataSource, Status
 from lpss.data.unpack import MIB, unpack_tree
 from lpss.errors import DataError
+from lpss.registries import DATASETS
 
 FULL = "tiny-imagenet-200"
 ARCHIVE = store.File(f"{FULL}.zip", 248_100_043, "md5:90528d7ca1a48142e341f4ef8d21d0de", ())
@@ -37,7 +38,8 @@ class TinyImageNet(DataSource):
     val/val_annotations.txt. Each class must have the same number of training images.
     """
 
-    name = "tiny_imagenet"
+    label = "Tiny ImageNet"
+    order = 11
     Config = TinyImageNetConfig
     licence = "ImageNet terms, research only"
     origin = f"http://cs231n.stanford.edu/{FULL}.zip"  # offers no https

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from lpss.data.dataset import DatasetConfig
-from lpss.data.sources import DATASETS, DataSource, RandomSplitConfig
+from lpss.data.sources import DataSource, RandomSplitConfig
 from lpss.data.store import File
 from lpss.data.table import Table
+from lpss.registries import DATASETS
 
 ARCHIVES = "https://archive.ics.uci.edu/static/public"
 DIRECT = "https://archive.ics.uci.edu/ml/machine-learning-databases"  # the former addresses, as a second try
@@ -32,7 +33,8 @@ class Adult(UciSource):
     https://archive.ics.uci.edu/dataset/2
     """
 
-    name = "adult"
+    label = "Adult"
+    order = 1
     files = (
         uci_file(
             "adult/adult.data",
@@ -71,7 +73,8 @@ class Adult(UciSource):
 class Connect4(UciSource):
     """Connect-4 positions, 42 squares one-hot over blank, x, o. https://archive.ics.uci.edu/dataset/26"""
 
-    name = "connect4"
+    label = "Connect-4"
+    order = 2
     Config = RandomSplitConfig
     files = (
         uci_file(
@@ -97,7 +100,8 @@ class Dna(UciSource):
     https://archive.ics.uci.edu/dataset/69
     """
 
-    name = "dna"
+    label = "DNA"
+    order = 3
     Config = RandomSplitConfig
     files = (
         uci_file(
@@ -124,7 +128,8 @@ class Mushroom(UciSource):
     `?` is a level of its own, the last of stalk-root's. https://archive.ics.uci.edu/dataset/73
     """
 
-    name = "mushroom"
+    label = "Mushroom"
+    order = 4
     Config = RandomSplitConfig
     files = (
         uci_file(
@@ -151,7 +156,8 @@ class Mushroom(UciSource):
 class Letter(UciSource):
     """Capital letters, 16 standardised integers; file order. https://archive.ics.uci.edu/dataset/59"""
 
-    name = "letter"
+    label = "Letter"
+    order = 5
     files = (
         uci_file(
             "letter/letter-recognition.data",
@@ -176,7 +182,8 @@ class Climate(UciSource):
     https://archive.ics.uci.edu/dataset/252
     """
 
-    name = "climate"
+    label = "Climate"
+    order = 6
     files = (
         uci_file(
             "climate/pop_failures.dat",
@@ -198,7 +205,8 @@ class Climate(UciSource):
 class Web(UciSource):
     """Website phishing, 9 attributes one-hot over -1, 0, 1; file order. https://archive.ics.uci.edu/dataset/379"""
 
-    name = "web"
+    label = "Web"
+    order = 7
     files = (
         uci_file(
             "web/PhishingData.arff",

@@ -1,8 +1,10 @@
-"""The models, by name. A new one is a file here, imported below, and a yaml in conf/model/."""
+"""The models; a new one is a file here and a yaml in conf/model/ (see lpss/registry.py)."""
 
-from lpss.models.base import MODELS, build_model, choose_model
-from lpss.models.cnn import CNNFashionMnist, CNNMnist
-from lpss.models.mlp import MLP
-from lpss.models.wrn import WRN
+from lpss.models.base import build_model, choose_model
+from lpss.registries import MODELS
 
-__all__ = ["MLP", "MODELS", "WRN", "CNNFashionMnist", "CNNMnist", "build_model", "choose_model"]
+__all__ = ["MODELS", "build_model", "choose_model", *(member.class_name for member in MODELS.members.values())]
+
+
+def __getattr__(name: str):
+    return MODELS.attribute(name)

@@ -5,10 +5,8 @@ from collections.abc import Mapping
 from torch import nn
 
 from lpss.errors import UsageError
-from lpss.options import make_options
-from lpss.registry import Registry
+from lpss.registries import MODELS
 
-MODELS = Registry("model")
 WIDEST = 2**20  # outputs of a layer; two such layers in a row would not fit into any memory
 
 
@@ -23,8 +21,7 @@ def build_model(values: Mapping, default: Mapping, input_shape: tuple[int, ...],
     Raises UsageError for unknown names or options, or an input the model cannot take.
     """
     chosen = choose_model(values, default)
-    model = MODELS.find(chosen["name"])
-    return model(make_options(model.Config, chosen, "model"), tuple(input_shape), classes)
+    return MODELS.find(chosen["name"])(MODELS.options(chosen), tuple(input_shape), classes)
 
 
 def choose_model(values: Mapping, default: Mapping) -> dict:

@@ -4,16 +4,24 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from lpss.models.base import MODELS, need_image
+from lpss.models.base import need_image
+from lpss.registries import MODELS
 
 
 @MODELS.register("cnn_mnist")
 class CNNMnist(nn.Module):
-    """(batch, channels, 28, 28) -> logits: 3x3 convs of 8, 12 and 16 filters without padding, three linear layers."""
+    """28x28 images -> logits: 3x3 convs of 8, 12 and 16 filters without padding, three linear layers."""
+
+    label = "CNN (MNIST)"
+    reference = (
+        "Li et al. 2021, Training Sparse Neural Network by Constraining Synaptic Weight on "
+        "Unit Lp Sphere, https://arxiv.org/abs/2103.16013 (Table 2)"
+    )
+    order = 2
 
     @dataclass
     class Config:
-        name: str = "cnn_mnist"
+        """No options."""
 
     def __init__(self, config: Config, input_shape: tuple[int, ...], classes: int):
         super().__init__()
@@ -38,11 +46,18 @@ class CNNMnist(nn.Module):
 
 @MODELS.register("cnn_fashion_mnist")
 class CNNFashionMnist(nn.Module):
-    """(batch, channels, 28, 28) -> logits: convs of 16 (5x5, stride 2), 32, 64 filters with BatchNorm, no conv bias."""
+    """28x28 images -> logits: convs of 16 (5x5, stride 2), 32, 64 filters with BatchNorm, no conv bias."""
+
+    label = "CNN (Fashion-MNIST)"
+    reference = (
+        "Li et al. 2021, Training Sparse Neural Network by Constraining Synaptic Weight on "
+        "Unit Lp Sphere, https://arxiv.org/abs/2103.16013 (Table 2)"
+    )
+    order = 3
 
     @dataclass
     class Config:
-        name: str = "cnn_fashion_mnist"
+        """No options."""
 
     def __init__(self, config: Config, input_shape: tuple[int, ...], classes: int):
         super().__init__()

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from lpss.errors import UsageError
-from lpss.models.base import MODELS, WIDEST
+from lpss.models.base import WIDEST
+from lpss.registries import MODELS
 
 
 @MODELS.register("mlp")
 class MLP(nn.Module):
-    """inputs -> hidden... -> classes, with ReLU between.
+    """Multi-layer perceptron: inputs -> hidden... -> classes, with ReLU between.
 
     init: `he` (normal, variance 2 / fan-in, for ReLU; zero biases), or `torch` (nn.Linear's own: uniform, variance
     1 / (3 fan-in), with which activations shrink by .41 a layer).
@@ -19,9 +20,15 @@ class MLP(nn.Module):
     Takes (batch, features), or images, which it flattens; returns logits (batch, classes).
     """
 
+    label = "MLP"
+    reference = (
+        "Li et al. 2021, Training Sparse Neural Network by Constraining Synaptic Weight on "
+        "Unit Lp Sphere, https://arxiv.org/abs/2103.16013 (Table 4)"
+    )
+    order = 1
+
     @dataclass
     class Config:
-        name: str = "mlp"
         hidden: list[int] = field(default_factory=lambda: [256, 128])
         norm: str = "none"
         init: str = "he"

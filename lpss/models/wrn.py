@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lpss.errors import UsageError
-from lpss.models.base import MODELS, WIDEST, need_image
+from lpss.models.base import WIDEST, need_image
 from lpss.options import check_range
+from lpss.registries import MODELS
 
 DEEPEST = 1000  # blocks a stage
 # Blocks a stage; the paper's nets are uneven, and only these give its parameter counts.
@@ -36,15 +37,22 @@ class Block(nn.Module):
 
 @MODELS.register("wrn")
 class WRN(nn.Module):
-    """(batch, channels, height, width) -> logits: 3x3 stem of 16 filters, stages of 16k, 32k, 64k, pooling, linear.
+    """Wide residual network WRN-depth-width: 3x3 stem of 16 filters, stages of 16k, 32k, 64k, pooling, linear.
 
+    Takes (batch, channels, height, width); returns logits (batch, classes).
     depth = 2 + 2 x (number of blocks); `blocks` sets them a stage explicitly. Stages 2 and 3 start with stride 2.
     He-normal weights (fan-out).
     """
 
+    label = "WRN"
+    reference = (
+        "Zagoruyko and Komodakis 2016, Wide Residual Networks, https://arxiv.org/abs/1605.07146; "
+        "modified as in Table 4 of Li et al. 2021"
+    )
+    order = 4
+
     @dataclass
     class Config:
-        name: str = "wrn"
         depth: int = 22
         width: int = 2
         blocks: list[int] | None = None

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from lpss.paper.common import new_figure, source
 from lpss.report.figures import COLOURS, MARKERS, draw_baseline
 from lpss.report.names import DATASETS, METHODS, rank
+from lpss.schedules import build_schedule
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -55,7 +56,7 @@ def draw_with_schedule(table: pd.DataFrame) -> Figure:
     progress = np.linspace(0, 1, 401)
     for i, ((text, lr), rows) in enumerate(table.groupby(["schedule", "lr"], sort=False)):
         methods = ", ".join(METHODS.get(name, name) for name in dict.fromkeys(rows["method"]))
-        factors = [_schedule(json.loads(text))(x) for x in progress]
+        factors = list(map(build_schedule(json.loads(text)), progress))
         right.plot(progress, lr * np.array(factors), color=COLOURS[i], label=methods)
     right.set_xlabel("Progress of training")
     right.set_ylabel("Learning rate (LpSS: eta on the sphere)")
@@ -79,11 +80,3 @@ def _draw_accuracy(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_xlabel("Sparsity reached (share of maskable weights)")
     axes.set_ylabel("Test accuracy after the last epoch (%)")
     axes.legend(frameon=False, fontsize=8)
-
-
-def _schedule(options: dict):
-    from lpss.optim.schedules import SCHEDULES
-    from lpss.options import make_options
-
-    kind = SCHEDULES.find(options["name"])
-    return kind(make_options(kind.Config, options, "schedule"))

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lpss.errors import LpssError, UsageError
-from lpss.registry import suggestion
+from lpss.errors import LpssError, UsageError, suggestion
 
 log = logging.getLogger(__name__)
 

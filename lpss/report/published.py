@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from lpss.errors import UsageError
-from lpss.registry import suggestion
+from lpss.errors import UsageError, suggestion
+from lpss.registries import METHODS
 
-# Two of our methods are second readings of a method the paper names once.
-READING_OF = {"snip_dynamic": "snip", "lpss_demo": "lpss"}
+# Some of our methods are second readings of a method the paper names once.
+READING_OF = {name: member.reading_of for name, member in METHODS.members.items() if member.reading_of}
 
 
 def published(source: str | None = None) -> pd.DataFrame:

@@ -18,8 +18,8 @@ from lpss.errors import LpssError, UsageError
 from lpss.models import MODELS, build_model, choose_model
 from lpss.optim.build import OPTIMIZERS, build_optimizer
 from lpss.optim.groups import layer_p
-from lpss.optim.schedules import SCHEDULES
 from lpss.options import make_options
+from lpss.schedules import SCHEDULES, build_schedule
 from lpss.sparse.methods import METHODS, Method
 from lpss.train import checkpoint
 from lpss.train.compute import ComputeOptions
@@ -50,12 +50,11 @@ def complete(config: RunConfig) -> RunConfig:
     So settings that mean the same have the same hash. Imports `config.plugins` first. Raises UsageError.
     """
     _import_plugins(config.plugins)
-    config.dataset = asdict(make_options(DATASETS.find(config.dataset["name"]).Config, config.dataset, "dataset"))
-    model = choose_model(config.model, config.dataset["model"])
-    config.model = asdict(make_options(MODELS.find(model["name"]).Config, model, "model"))
+    config.dataset = DATASETS.complete(config.dataset)
+    config.model = MODELS.complete(choose_model(config.model, config.dataset["model"]))
     config.optimizer = asdict(make_options(OPTIMIZERS.find(config.optimizer["name"]), config.optimizer, "optimizer"))
-    config.method = asdict(make_options(METHODS.find(config.method["name"]).Config, config.method, "method"))
-    config.schedule = asdict(make_options(SCHEDULES.find(config.schedule["name"]).Config, config.schedule, "schedule"))
+    config.method = METHODS.complete(config.method)
+    config.schedule = SCHEDULES.complete(config.schedule)
     AugmentConfig.of(config.dataset["augment"])
     if config.method["name"] == "dense":
         config.sparsity = 0.0
@@ -121,7 +120,7 @@ class Session:
         processes.check_batch(train.batch_size)
         with processes.main_process_first():
             data = load(
-                make_options(DATASETS.find(config.dataset["name"]).Config, config.dataset, "dataset"),
+                DATASETS.options(config.dataset),
                 config.data.root,
                 config.data.download,
             )
@@ -149,8 +148,7 @@ class Session:
         self.modes = ComputeOptions.choose(train, self.device, steps=self.total_steps, processes=processes.size)
         net = build_model(config.model, {}, data.input_shape, data.classes).to(self.device)
         self.net = self.modes.apply(processes.synchronous_norms(net, self.device), self.device)
-        self.schedule = SCHEDULES.find(config.schedule["name"])
-        self.schedule = self.schedule(make_options(self.schedule.Config, config.schedule, "schedule"))
+        self.schedule = build_schedule(config.schedule)
         self.optimizer = build_optimizer(
             self.net, config.optimizer, exclude=config.sphere.exclude, sparsity=config.sparsity
         )
@@ -162,7 +160,7 @@ class Session:
             exclude=config.mask.exclude,
             rescale=config.mask.rescale,
             seed=config.seed,
-            **config.method,
+            **{key: value for key, value in config.method.items() if key != "name"},
         )
         self.cost = Cost(self.net, self.method.masks, next(self.eval_batches((0, 1)))[0][:1])
         self.progress = Progress()

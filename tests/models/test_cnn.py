@@ -43,4 +43,4 @@ def test_output_and_channels(model):
 def test_other_inputs_are_named(model, shape):
     with pytest.raises(UsageError) as error:
         model(model.Config(), shape, 10)
-    assert f"model={model.Config().name} takes 28x28 images" in str(error.value) and str(shape) in str(error.value)
+    assert f"model={model.name} takes 28x28 images" in str(error.value) and str(shape) in str(error.value)

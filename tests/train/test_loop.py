@@ -8,7 +8,7 @@ from torch import nn
 
 import lpss
 from lpss.data import Batches, Split, eval_batches
-from lpss.optim.schedules import SCHEDULES
+from lpss.schedules import SCHEDULES
 from lpss.train.cost import Cost
 from lpss.train.loop import Diverged, Progress, fit
 from lpss.train.step import TrainStep

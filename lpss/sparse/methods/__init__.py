@@ -1,13 +1,13 @@
-"""The methods, by name. A new one is a file here, imported below, and a yaml in conf/method/."""
+"""The sparse training methods; a new one is a file here and a yaml in conf/method/ (see lpss/registry.py).
 
-from lpss.sparse.methods.base import METHODS, Method
-from lpss.sparse.methods.dense import Dense
-from lpss.sparse.methods.gmp import GMP
-from lpss.sparse.methods.lpss import LpSS
-from lpss.sparse.methods.lpss_demo import LpSSDemo
-from lpss.sparse.methods.rigl import RigL
-from lpss.sparse.methods.set import SET
-from lpss.sparse.methods.snip import SNIP, SNIPDynamic
-from lpss.sparse.methods.static import Static
+`from lpss.sparse.methods import RigL` loads the class on first use.
+"""
 
-__all__ = ["GMP", "METHODS", "Dense", "LpSS", "LpSSDemo", "Method", "RigL", "SET", "SNIP", "SNIPDynamic", "Static"]
+from lpss.registries import METHODS
+from lpss.sparse.methods.base import Method
+
+__all__ = ["METHODS", "Method", *(member.class_name for member in METHODS.members.values())]
+
+
+def __getattr__(name: str):
+    return METHODS.attribute(name)

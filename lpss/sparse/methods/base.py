@@ -9,14 +9,12 @@ from torch import Tensor, nn
 
 from lpss.errors import UsageError
 from lpss.optim.lpsgd import SphereOptimizer
-from lpss.optim.schedules import cosine
 from lpss.options import check_range, make_options
-from lpss.registry import Registry
+from lpss.schedules.cosine import cosine
 from lpss.sparse.distributions import active_counts
 from lpss.sparse.masks import Masks
 from lpss.sparse.select import random_k
 
-METHODS = Registry("method")
 log = logging.getLogger(__name__)
 
 
@@ -44,9 +42,11 @@ class Method:
     unmasked_state: tuple[str, ...] = ()  # optimizer state that a changed mask does not reset
     moves_at_update = True  # whether a step that changes the masks moves the weights, too
 
+    name: str  # of its registration
+
     @dataclass
     class Config:
-        name: str = ""
+        """Options and their defaults: what `conf/method/<name>.yaml` may say."""
 
     def __init__(
         self,

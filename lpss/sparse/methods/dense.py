@@ -1,17 +1,15 @@
 """The dense baseline: no masks."""
 
-from dataclasses import dataclass
-
-from lpss.sparse.methods.base import METHODS, Method
+from lpss.registries import METHODS
+from lpss.sparse.methods.base import Method
 
 
 @METHODS.register("dense")
 class Dense(Method):
-    """Every weight stays active; the requested sparsity is taken as 0."""
+    """The baseline: every weight stays active; the requested sparsity is taken as 0."""
 
-    @dataclass
-    class Config:
-        name: str = "dense"
+    label = "Dense"
+    order = 0
 
     def __init__(self, net, optimizer, *, sparsity: float = 0.0, **kwargs):
         super().__init__(net, optimizer, sparsity=0.0, **kwargs)

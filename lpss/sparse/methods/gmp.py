@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
+from lpss.registries import METHODS
 from lpss.sparse.distributions import active_counts, check_distribution
-from lpss.sparse.methods.base import METHODS, Method, Window
+from lpss.sparse.methods.base import Method, Window
 from lpss.sparse.select import top_k
 
 
@@ -17,9 +18,12 @@ class GMP(Method):
     window's last update reaches s. What is pruned stays pruned. `distribution` spreads s over layers.
     """
 
+    label = "GMP"
+    reference = "Zhu and Gupta 2017, To prune, or not to prune, https://arxiv.org/abs/1710.01878"
+    order = 50
+
     @dataclass
     class Config:
-        name: str = "gmp"
         distribution: str = "uniform"
         begin: float = 0.0
         end: float = 0.75

@@ -9,7 +9,8 @@ from lpss import sphere
 from lpss.errors import UsageError
 from lpss.optim.lpsgd import SphereOptimizer
 from lpss.options import check_range
-from lpss.sparse.methods.base import METHODS, Method, Window
+from lpss.registries import METHODS
+from lpss.sparse.methods.base import Method, Window
 from lpss.sparse.select import below_row_mean, row_counts, share, top_k, top_k_rows
 from lpss.theory import shortfall
 
@@ -47,9 +48,15 @@ class LpSS(Method):
             were raised), or grows the connections of largest gradient relative to their neuron's.
     """
 
+    label = "LpSS"
+    reference = (
+        "Li et al. 2021, Training Sparse Neural Network by Constraining Synaptic Weight on "
+        "Unit Lp Sphere, https://arxiv.org/abs/2103.16013"
+    )
+    order = 2000
+
     @dataclass
     class Config:
-        name: str = "lpss"
         start_sparsity: float = 0.2
         zeta_w: float = 0.5
         zeta_g: float = 0.95

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lpss.sparse.methods.base import METHODS
+from lpss.registries import METHODS
 from lpss.sparse.methods.lpss import LpSS
 
 
@@ -11,9 +11,13 @@ class LpSSDemo(LpSS):
     """LpSS with the demo's choices as defaults: its switch rule and margin, signed gradients over the whole layer,
     an unmasked v, and empty neurons revived."""
 
+    label = "LpSS (demo)"
+    reference = "the demo of Li et al. 2021, https://github.com/WilliamLiPro/LpSS"
+    reading_of = "lpss"
+    order = 2001
+
     @dataclass
     class Config(LpSS.Config):
-        name: str = "lpss_demo"
         zeta_w: float = 0.2
         tau: float = 0.1
         update_every: int = 40

@@ -1,10 +1,8 @@
 """RigL (Evci et al. 2020): SET that grows where the gradient is largest."""
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
-from lpss.sparse.methods.base import METHODS
+from lpss.registries import METHODS
 from lpss.sparse.methods.set import DropGrow
 
 
@@ -15,11 +13,11 @@ class RigL(DropGrow):
     As in the reference's Algorithm 1, a step that updates the topology does not move the weights.
     """
 
-    moves_at_update = False
+    label = "RigL"
+    reference = "Evci et al. 2020, Rigging the Lottery: Making All Tickets Winners, https://arxiv.org/abs/1911.11134"
+    order = 30
 
-    @dataclass
-    class Config(DropGrow.Config):
-        name: str = "rigl"
+    moves_at_update = False
 
     @property
     def dense_backward(self) -> bool:

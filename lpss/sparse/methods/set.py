@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from lpss.options import check_range
-from lpss.sparse.methods.base import METHODS, Method, Window
+from lpss.registries import METHODS
+from lpss.sparse.methods.base import Method, Window
 from lpss.sparse.select import top_k
 
 
@@ -19,7 +20,6 @@ class DropGrow(Method):
 
     @dataclass
     class Config:
-        name: str = ""
         distribution: str = "uniform"
         drop_fraction: float = 0.3
         drop_schedule: str = "cosine"
@@ -69,9 +69,12 @@ class SET(DropGrow):
     that SET and RigL differ in the grow rule alone.
     """
 
-    @dataclass
-    class Config(DropGrow.Config):
-        name: str = "set"
+    label = "SET"
+    reference = (
+        "Mocanu et al. 2018, Scalable training of artificial neural networks with adaptive sparse "
+        "connectivity inspired by network science, https://doi.org/10.1038/s41467-018-04316-3"
+    )
+    order = 10
 
     def grow_score(self, name: str) -> Tensor:
         return torch.rand(self.masks[name].shape, generator=self.generator).to(self.masks[name].device)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from lpss.errors import UsageError
+from lpss.registries import METHODS
 from lpss.sparse.distributions import active_counts, check_distribution
-from lpss.sparse.methods.base import METHODS, Method
+from lpss.sparse.methods.base import Method
 from lpss.sparse.methods.set import DropGrow
 from lpss.sparse.select import top_k
 
@@ -19,9 +20,15 @@ class SNIP(Method):
     scope: `global` (over all layers together, the reference) or `layer` (every layer at its share of `distribution`).
     """
 
+    label = "SNIP"
+    reference = (
+        "Lee et al. 2019, SNIP: Single-shot Network Pruning based on Connection Sensitivity, "
+        "https://arxiv.org/abs/1810.02340"
+    )
+    order = 40
+
     @dataclass
     class Config:
-        name: str = "snip"
         scope: str = "global"
         distribution: str = "uniform"
 
@@ -65,9 +72,13 @@ class SNIP(Method):
 class SNIPDynamic(DropGrow):
     """The demo's reading of SNIP: from a random mask, every 2 steps drop the smallest |gradient|, grow the largest."""
 
+    label = "SNIP (dynamic)"
+    reference = "the demo of Li et al. 2021, https://github.com/WilliamLiPro/LpSS"
+    reading_of = "snip"
+    order = 41
+
     @dataclass
     class Config(DropGrow.Config):
-        name: str = "snip_dynamic"
         drop_fraction: float = 0.2
         update_every: int = 2
 

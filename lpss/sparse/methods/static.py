@@ -2,16 +2,20 @@
 
 from dataclasses import dataclass
 
-from lpss.sparse.methods.base import METHODS, Method
+from lpss.registries import METHODS
+from lpss.sparse.methods.base import Method
 
 
 @METHODS.register("static")
 class Static(Method):
-    """A fixed random mask; `distribution` spreads the density over layers (uniform, er, erk)."""
+    """A random mask, fixed for all of training; `distribution` spreads the density over layers (uniform, er, erk)."""
+
+    label = "Static"
+    reference = "the static baseline of Evci et al. 2020, https://arxiv.org/abs/1911.11134"
+    order = 20
 
     @dataclass
     class Config:
-        name: str = "static"
         distribution: str = "uniform"
 
     def start(self) -> None:

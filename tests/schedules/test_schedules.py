@@ -3,8 +3,9 @@ import math
 import pytest
 
 from lpss.errors import UsageError
-from lpss.optim.schedules import SCHEDULES, cosine
 from lpss.options import make_options
+from lpss.schedules import SCHEDULES
+from lpss.schedules.cosine import cosine
 
 
 def make(name, **options):
