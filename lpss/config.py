@@ -1,4 +1,4 @@
-"""The schema of a run's config, its checks, and the hash that names a run.
+"""The schema of a run's config, its checks, and which settings are a run's identity.
 
 Hydra composes `conf/` into these classes, so that a typo in any file or override is an error that names the key. Below
 this module no OmegaConf object exists: a `RunConfig` holds plain values. The groups dataset, model, optimizer,
@@ -12,7 +12,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Optional
 
 from omegaconf import DictConfig, OmegaConf
@@ -21,6 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 from lpss.errors import UsageError
 from lpss.options import check_range
 
+# Settings that are not part of a run's identity: where it computes, reads and writes, how it is saved and launched.
+INCIDENTAL = {"incidental": True}
+RERUN = ("never", "diverged", "changed", "always")
 PRECISIONS = ("float32", "tf32", "bfloat16")
 MODES = ("auto", True, False)
 MOST_THREADS = 1024  # far more than this cannot be started
@@ -45,11 +47,11 @@ class TrainConfig:
     batch_size: int = 128
     max_steps: Optional[int] = None  # noqa: UP045
     validation: float = 0.0
-    checkpoint_every: int = 1
+    checkpoint_every: int = field(default=1, metadata=INCIDENTAL)
     precision: str = "float32"
-    channels_last: Any = "auto"
-    compile: Any = "auto"
-    capture: Any = "auto"
+    channels_last: Any = field(default="auto", metadata=INCIDENTAL)
+    compile: Any = field(default="auto", metadata=INCIDENTAL)
+    capture: Any = field(default="auto", metadata=INCIDENTAL)
 
 
 @dataclass
@@ -69,7 +71,8 @@ class MaskRule(LayerRule):
 @dataclass
 class RunConfig:
     """One run. `experiment_name` labels the runs of an experiment file; `plugins` are modules to import first;
-    `threads` is the number of CPU threads, null for torch's own choice."""
+    `threads` is the number of CPU threads, null for torch's own choice; `rerun` says which runs that have ended are
+    trained again: never, diverged, changed (its data, plugins, code paths or files are not what they were), always."""
 
     dataset: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
@@ -78,12 +81,13 @@ class RunConfig:
     schedule: dict[str, Any] = field(default_factory=dict)
     sparsity: float = 0.9
     seed: int = 0
-    device: str = "auto"
-    threads: Optional[int] = None  # noqa: UP045
-    output: str = "outputs"
+    device: str = field(default="auto", metadata=INCIDENTAL)
+    threads: Optional[int] = field(default=None, metadata=INCIDENTAL)  # noqa: UP045
+    output: str = field(default="outputs", metadata=INCIDENTAL)
+    rerun: str = field(default="never", metadata=INCIDENTAL)
     experiment_name: Optional[str] = None  # noqa: UP045
     plugins: list[str] = field(default_factory=list)
-    data: DataConfig = field(default_factory=DataConfig)
+    data: DataConfig = field(default_factory=DataConfig, metadata=INCIDENTAL)
     train: TrainConfig = field(default_factory=TrainConfig)
     sphere: LayerRule = field(default_factory=lambda: LayerRule(["head"]))
     mask: MaskRule = field(default_factory=MaskRule)
@@ -92,30 +96,29 @@ class RunConfig:
         """Plain nested dicts, as saved in config.yaml and run.json."""
         return dataclasses.asdict(self)
 
-    def hash(self) -> str:
-        """12 hex digits over every setting that decides the result: not where it runs, reads or writes."""
-        settings = self.to_dict()
-        for key in ("device", "threads", "output", "data"):
-            settings.pop(key)
-        for key in ("checkpoint_every", "channels_last", "compile", "capture"):
-            settings["train"].pop(key)
-        text = json.dumps(settings, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    def folder(self) -> Path:
-        """The run's folder: output / [experiment /] dataset-model / method-sparsity / seed-hash."""
-        model = "-".join(
-            str(part)
-            for part in (self.model["name"], self.model.get("depth"), self.model.get("width"))
-            if part is not None
-        )
-        parts = [
-            self.experiment_name,
-            f"{self.dataset['name']}-{model}",
-            f"{self.method['name']}-s{self.sparsity:g}",
-            f"seed{self.seed}-{self.hash()}",
-        ]
-        return Path(self.output, *(part.replace("/", "_").replace("..", "_") for part in parts if part))
+def incidental_settings(schema: type = RunConfig, prefix: str = "") -> set[str]:
+    """The dotted keys of settings that are no part of a run's identity."""
+    keys = set()
+    for one in dataclasses.fields(schema):
+        if one.metadata.get("incidental"):
+            keys.add(prefix + one.name)
+        elif dataclasses.is_dataclass(one.type):
+            keys |= incidental_settings(one.type, f"{prefix}{one.name}.")
+    return keys
+
+
+def config_hash(config: RunConfig) -> str:
+    """12 hex digits over every setting that decides the result, the run's identity."""
+    settings = config.to_dict()
+    for key in incidental_settings():
+        *groups, last = key.split(".")
+        group = settings
+        for name in groups:
+            group = group[name]
+        del group[last]
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def plain_config(config: DictConfig | Mapping) -> RunConfig:
@@ -150,6 +153,8 @@ def _check(run: RunConfig) -> None:
     for key in ("channels_last", "compile", "capture"):
         if getattr(train, key) not in MODES:
             raise UsageError(f"train.{key} must be auto, true or false, got {getattr(train, key)!r}")
+    if run.rerun not in RERUN:
+        raise UsageError(f"rerun must be one of {', '.join(RERUN)}; got {run.rerun!r}")
     if run.threads is not None and not 1 <= run.threads <= MOST_THREADS:
         raise UsageError(f"threads must be at least 1 (and at most {MOST_THREADS}), or null, got {run.threads}")
     if not 0 <= run.seed < 2**31:

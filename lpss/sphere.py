@@ -13,6 +13,8 @@ import math
 import torch
 from torch import Tensor
 
+MAX_WHOLE = 64  # the largest exponent that is multiplied out
+
 
 def check_p(p: float) -> float:
     """Return p as a float. Raises ValueError unless 1 < p < inf (the dual exponent must exist)."""
@@ -26,7 +28,7 @@ def check_p(p: float) -> float:
 
 
 def dual_exponent(p: float) -> float:
-    """q with 1/p + 1/q = 1."""
+    """q with 1/p + 1/q = 1. Raises ValueError unless 1 < p < inf."""
     p = check_p(p)
     return p / (p - 1.0)
 
@@ -38,28 +40,39 @@ def rows(x: Tensor) -> Tensor:
     return x.reshape(x.shape[0], -1)
 
 
+def whole_exponent(a: float, *, maximum: int, tolerance: float = 1e-6) -> int:
+    """a as an int where it is, up to rounding, a whole number in 1 .. maximum, so that x^[a] is a product; else 0.
+
+    The one rule for this module, the C kernel and the Triton kernels, each with the largest exponent it multiplies out.
+    """
+    whole = round(a)
+    return whole if 1 <= whole <= maximum and abs(a - whole) < tolerance else 0
+
+
 def abs_power(x: Tensor, a: float) -> Tensor:
-    """|x|^a for a > 0, elementwise; 0 stays 0."""
+    """|x|^a for a > 0, elementwise, in x's shape and dtype; 0 stays 0."""
     return signed_power(x.abs(), a)
 
 
 def signed_power(x: Tensor, a: float, out: Tensor | None = None, spare: Tensor | None = None) -> Tensor:
-    """x^[a] = sgn(x) |x|^a (eq 8), for a > 0; `out` and `spare` are buffers like x, made where not given."""
+    """x^[a] = sgn(x) |x|^a (eq 8), for a > 0, in x's shape and dtype; 0 stays 0.
+
+    The result is written to `out`; `spare` is working memory. Both are buffers like x, made where None.
+    """
     out = torch.empty_like(x) if out is None else out
     spare = torch.empty_like(x) if spare is None else spare
-    whole = round(a)
-    tolerance = 1e-11 if x.dtype == torch.float64 else 1e-6
-    if 1 <= whole <= 64 and abs(a - whole) < tolerance:
+    whole = whole_exponent(a, maximum=MAX_WHOLE, tolerance=1e-11 if x.dtype == torch.float64 else 1e-6)
+    if whole:
         odd = whole if whole % 2 else whole - 1
         _odd_power(x, odd, out, spare)
         return out if odd == whole else out.mul_(torch.abs(x, out=spare))
-    # log2(0) = -inf would be right too, but takes ten times as long, and most entries of a sparse weight are 0.
+    # log2(0) = -inf would give the same result, but takes ten times as long, and most entries of a sparse weight are 0.
     torch.abs(x, out=out).clamp_(min=torch.finfo(x.dtype).tiny).log2_().mul_(a).exp2_()
     return out.mul_(torch.sign(x, out=spare))
 
 
 def _odd_power(x: Tensor, n: int, out: Tensor, square: Tensor) -> None:
-    """out = x^n by repeated squaring; the sign comes by itself."""
+    """out = x^n by repeated squaring; an odd n keeps x's sign. `square` is working memory."""
     out.copy_(x)
     n >>= 1
     if n:
@@ -73,7 +86,7 @@ def _odd_power(x: Tensor, n: int, out: Tensor, square: Tensor) -> None:
 
 
 def scaled_power(x: Tensor, q: float, scaled: Tensor, power: Tensor, spare: Tensor) -> tuple[Tensor, Tensor]:
-    """What every norm and step is made of: scaled = x_j / max|x_j| and power = scaled^[q-1].
+    """The building block of every norm and step: scaled = x_j / max|x_j| and power = scaled^[q-1] of each neuron j.
 
     Both are written into the given (neurons, fan-in) buffers; `spare` is another, and x may be `scaled` itself. Returns
     (largest, total), both (neurons, 1): max|x_j| and ||scaled_j||_q^q, so that
@@ -82,7 +95,7 @@ def scaled_power(x: Tensor, q: float, scaled: Tensor, power: Tensor, spare: Tens
         u_j = x_j / ||x_j||_q = scaled total^(-1/q)
         u_j^[q-1] = power total^(1/q - 1)
 
-    Rows of zeros have largest 0 and total 1.
+    Neurons of zeros have largest 0 and total 1; those with NaN or inf have a largest that is not finite.
     """
     flat = rows(x)
     largest = torch.maximum(flat.amax(1, keepdim=True), -flat.amin(1, keepdim=True))  # faster than any form of |x|
@@ -99,7 +112,7 @@ def row_norm(x: Tensor, p: float) -> Tensor:
 
 
 def normalize(x: Tensor, p: float) -> Tensor:
-    """x_j / ||x_j||_p for each neuron, in x's shape; a neuron of zeros stays zero."""
+    """x_j / ||x_j||_p for each neuron, in x's shape and dtype; a neuron of zeros stays zero."""
     scaled, power, spare = buffers(x, 3)
     _, total = scaled_power(x, p, scaled, power, spare)
     return scaled.mul_(total.pow(-1.0 / p)).view_as(x)
@@ -124,7 +137,7 @@ def buffers(x: Tensor, count: int) -> Tensor:
 
 
 def _nonzero(x: Tensor) -> Tensor:
-    """x with zeros replaced by ones: a divisor for rows that are zero anyway."""
+    """x with zeros replaced by ones: a safe divisor, since what is divided is zero there."""
     return torch.where(x == 0, torch.ones_like(x), x)
 
 

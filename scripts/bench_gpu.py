@@ -28,7 +28,7 @@ from lpss.sparse.methods import METHODS
 from lpss.train.compute import ComputeOptions
 from lpss.train.cost import layer_flops
 from lpss.train.environment import choose_device, device_name, peak_memory, reset_peak_memory
-from lpss.train.run import complete
+from lpss.train.resolve import resolve
 from lpss.train.step import make_step
 
 NETS = {  # data set, whose model, batch size and augmentation are used; shape, classes
@@ -83,7 +83,7 @@ def wait(device: torch.device) -> None:
 def measure(net_name: str, mode: ComputeOptions, method_name: str, device: torch.device, seconds: float) -> dict:
     """Throughput, step time and peak memory of one net, mode and method."""
     dataset, shape, classes = NETS[net_name]
-    config = complete(compose_run([f"dataset={dataset}", f"method={method_name}"]))
+    config = resolve(compose_run([f"dataset={dataset}", f"method={method_name}"])).config
     batch_size, augment = config.train.batch_size, AugmentConfig.of(config.dataset["augment"])
     if mode.capture and device.type != "cuda":
         raise ValueError("steps can be captured on CUDA devices alone")
@@ -97,7 +97,7 @@ def measure(net_name: str, mode: ComputeOptions, method_name: str, device: torch
     net = mode.apply(net, device).train()
     flops = sum(layer_flops(net, torch.zeros(1, *shape, device=device)).values())
     optimizer = build_optimizer(net, config.optimizer, exclude=config.sphere.exclude, sparsity=0.9)
-    options = config.method | {key: value for key, value in WINDOW.items() if key in config.method}
+    options = {key: WINDOW.get(key, value) for key, value in config.method.items() if key != "name"}
     method = METHODS.find(method_name)(net, optimizer, sparsity=0.9, total_steps=10**6, **options)
     step = make_step(net, method, mode)
     stream = chain.from_iterable(map(batches.epoch, count()))
@@ -116,7 +116,7 @@ def measure(net_name: str, mode: ComputeOptions, method_name: str, device: torch
         "batch": batch_size,
         "precision": mode.precision,
         "compiled": mode.compile and step.compiled,
-        "captured": mode.capture and getattr(step, "replay_gradients", None) is not None,
+        "captured": mode.capture and step.captured,
         "step_ms": round(1e3 * each, 3),
         "images_per_s": round(batch_size / each),
         "tflops": round(3 * flops * batch_size / each / 1e12, 2),

@@ -32,13 +32,12 @@ from torchvision import transforms
 import lpss
 import lpss.data
 from lpss.cli.compose import compose_run
+from lpss.config import RunConfig
 from lpss.data import DATASETS, AugmentConfig, load
-from lpss.options import make_options
+from lpss.train.build import Parts, build
 from lpss.train.environment import choose_device, device_name
-from lpss.train.loop import fit
-from lpss.train.record import RunFolder
-from lpss.train.run import Session, complete
-from lpss.train.step import make_step
+from lpss.train.resolve import ResolvedRun, resolve
+from lpss.train.trainer import Trainer
 
 BLOCK = 40  # steps a turn: one topology update in each
 
@@ -54,36 +53,34 @@ class Turns:
 
 
 class OurLoop:
-    """`lpss.train.loop.fit`, an epoch of BLOCK steps a turn."""
+    """`lpss.train.trainer.Trainer`, an epoch of BLOCK steps a turn."""
 
-    def __init__(self, session: Session):
-        self.session = session
-        self.step = make_step(session.net, session.method, session.modes)
-        self.turns = Turns(session.batches)
-        x, y = next(session.eval_batches())
-        self.few = [(x[:8], y[:8])]
+    def __init__(self, parts: Parts):
+        x, y = next(iter(parts.eval_batches()))
+        few = [(x[:8], y[:8])]
+        turns = Turns(parts.batches)
+        self.trainer = Trainer(
+            parts.step,
+            turns,
+            parts.schedule,
+            lambda: few,
+            parts.cost,
+            epochs=0,
+            total_steps=parts.total_steps,
+        )
 
     def turn(self) -> float:
-        session, progress = self.session, self.session.progress
-        fit(
-            self.step,
-            self.turns,
-            session.schedule,
-            lambda: self.few,
-            session.cost,
-            epochs=progress.epoch + 1,
-            total_steps=session.total_steps,
-            progress=progress,
-        )
-        return progress.rows[-1]["seconds"]
+        self.trainer.epochs += 1
+        self.trainer.train()
+        return self.trainer.progress.rows[-1]["seconds"]
 
 
 class Bare:
     """Steps on one batch that is there already, without masks, metrics or schedule."""
 
-    def __init__(self, session: Session):
-        self.net, self.optimizer = session.net, session.optimizer
-        self.x, self.y = next(iter(session.batches.epoch(0)))
+    def __init__(self, parts: Parts):
+        self.net, self.optimizer = parts.net, parts.optimizer
+        self.x, self.y = next(iter(parts.batches.epoch(0)))
 
     def turn(self) -> float:
         start = time.perf_counter()
@@ -122,14 +119,14 @@ class Rows(Dataset):
 class DataLoaderLoop:
     """The structure of the authors' demo, see above."""
 
-    def __init__(self, session: Session, workers: int):
-        config = session.config
-        self.net, self.device = session.net, session.device
+    def __init__(self, config: RunConfig, parts: Parts, workers: int):
+        self.net, self.device = parts.net, parts.device
         self.optimizer = Textbook(lpss.param_groups(self.net, 1.2), 0.02)
         window = {"begin": 0.0, "end": 1.0, "update_every": BLOCK}
-        self.method = lpss.LpSS(self.net, self.optimizer, sparsity=0.9, total_steps=session.total_steps, **window)
-        options = make_options(DATASETS.find(config.dataset["name"]).Config, config.dataset, "dataset")
-        rows = Rows(load(options, config.data.root), AugmentConfig.of(config.dataset["augment"]))
+        self.method = lpss.LpSS(self.net, self.optimizer, sparsity=0.9, total_steps=parts.total_steps, **window)
+        rows = Rows(
+            load(DATASETS.options(config.dataset), config.data.root), AugmentConfig.of(config.dataset["augment"])
+        )
         self.loader = DataLoader(rows, config.train.batch_size, shuffle=True, drop_last=True, num_workers=workers)
         self.batches = chain.from_iterable(repeat(self.loader))
 
@@ -166,20 +163,20 @@ class DataLoaderLoop:
 def measure(overrides: list[str], turns: int, workers: int | None) -> dict[str, float]:
     """Contestant -> median seconds a step."""
 
-    def session(*more: str) -> Session:
-        config = complete(compose_run([*overrides, "sparsity=0.9", "train.epochs=1000", *more]))
-        return Session(config, RunFolder(Path("unused")))
+    def resolved(*more: str) -> ResolvedRun:
+        return resolve(compose_run([*overrides, "sparsity=0.9", "train.epochs=1000", *more]))
 
     dense = ["method=dense"]
     sparse = ["method=lpss", "method.begin=0", "method.end=1", f"method.update_every={BLOCK}", "optimizer.p=1.2"]
     contestants = {
-        "bare": Bare(session(*dense)),
-        "dense": OurLoop(session(*dense)),
-        "bare lpss": Bare(session(*sparse)),
-        "lpss": OurLoop(session(*sparse)),
+        "bare": Bare(build(resolved(*dense))),
+        "dense": OurLoop(build(resolved(*dense))),
+        "bare lpss": Bare(build(resolved(*sparse))),
+        "lpss": OurLoop(build(resolved(*sparse))),
     }
     if workers is not None:
-        contestants["dataloader"] = DataLoaderLoop(session(*sparse), workers)
+        run = resolved(*sparse)
+        contestants["dataloader"] = DataLoaderLoop(run.config, build(run), workers)
     times = {name: [] for name in contestants}
     for turn in range(turns + 1):
         for name, contestant in contestants.items():

@@ -4,7 +4,7 @@ import pytest
 
 from lpss.config import plain_config
 from lpss.errors import UsageError
-from lpss.train.run import complete
+from lpss.train.resolve import resolve
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,12 @@ def test_a_group_without_a_name_is_refused():
 
 
 def test_the_hash_depends_on_what_decides_the_result_alone(composed):
-    base = complete(composed()).hash()
+    base = resolve(composed()).hash
     elsewhere = ("device=cpu", "data.root=/elsewhere", "train.checkpoint_every=3", "threads=1")
-    assert complete(composed(*elsewhere)).hash() == base
+    assert resolve(composed(*elsewhere)).hash == base
     modes = ("train.compile=true", "train.capture=false", "train.channels_last=false")
-    assert complete(composed(*modes)).hash() == base
-    assert complete(composed("model=mlp")).hash() == base  # what model=auto stands for
+    assert resolve(composed(*modes)).hash == base
+    assert resolve(composed("model=mlp")).hash == base  # what model=auto stands for
     changed = [
         "seed=1",
         "sparsity=0.8",
@@ -87,25 +87,25 @@ def test_the_hash_depends_on_what_decides_the_result_alone(composed):
         "train.max_steps=5",
         "train.batch_size=32",
     ]
-    hashes = [complete(composed(override)).hash() for override in changed]
+    hashes = [resolve(composed(override)).hash for override in changed]
     assert len({base, *hashes}) == len(changed) + 1
 
 
 def test_every_changed_setting_has_a_folder_of_its_own_below_output(composed, tmp_path):
-    first, second = (complete(composed(f"optimizer.p={p}")).folder() for p in (1.2, 1.3))
+    first, second = (resolve(composed(f"optimizer.p={p}")).folder for p in (1.2, 1.3))
     assert first != second
     assert first.parent == second.parent == tmp_path / "outputs" / "digits-mlp" / "lpss-s0.9"
 
 
 def test_names_from_a_config_cannot_leave_the_output_folder(composed, tmp_path):
-    folder = complete(composed("experiment_name='../../up'")).folder()
+    folder = resolve(composed("experiment_name='../../up'")).folder
     assert (tmp_path / "outputs") in folder.resolve().parents
 
 
 def test_dense_ignores_the_requested_sparsity(composed):
-    hashes = {complete(composed("method=dense", f"sparsity={s}")).hash() for s in (0.5, 0.8)}
+    hashes = {resolve(composed("method=dense", f"sparsity={s}")).hash for s in (0.5, 0.8)}
     assert len(hashes) == 1
-    assert complete(composed("method=dense", "sparsity=0.8")).sparsity == 0
+    assert resolve(composed("method=dense", "sparsity=0.8")).config.sparsity == 0
 
 
 def test_a_method_chooses_its_optimizer_unless_the_user_does(composed):

@@ -57,6 +57,14 @@ def test_fast_path_for_whole_q_equals_the_general_path(q):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-2 * (q * 1e-5 * q) + 1e-4)
 
 
+@pytest.mark.parametrize("a, options, whole", [
+    (5.0, {}, 5), (1.2 / 0.2 - 1, {}, 5), (1.0, {}, 1), (16.0, {}, 16), (17.0, {}, 0), (17.0, {"maximum": 64}, 17),
+    (0.0, {}, 0), (0.3, {}, 0), (2.5, {}, 0), (5 + 9e-7, {}, 5), (5 + 2e-6, {}, 0), (5 + 9e-7, {"tolerance": 1e-11}, 0),
+])  # fmt: skip
+def test_whole_exponents(a, options, whole):
+    assert sphere.whole_exponent(a, **{"maximum": 16} | options) == whole
+
+
 # --- norms ------------------------------------------------------------------------------------------------------
 
 

@@ -9,11 +9,13 @@ import pandas as pd
 
 from lpss.cli import run_command
 from lpss.errors import LpssError, UsageError, suggestion
+from lpss.files import write_text
 from lpss.paper import FIGURES
 from lpss.paper.claims import claims_table
 from lpss.paper.common import source_line
 from lpss.paper.readme import readme
-from lpss.report.collect import collect, write_text
+from lpss.record import ENDED, RunFolder
+from lpss.report.collect import collect
 from lpss.report.tables import finished
 
 DESCRIPTION = """The paper's figures: trains the runs that are missing (lpss-train -m experiment=fig...), writes the csv
@@ -71,13 +73,13 @@ def _runs(experiments: Sequence[str], overrides: list[str], args: argparse.Names
     from lpss.cli.compose import compose_run, compose_sweep
     from lpss.cli.progress import train
     from lpss.train.environment import usable_cores
-    from lpss.train.run import complete
+    from lpss.train.resolve import resolve
 
     planned = {}  # folder -> overrides: what a sweep names twice is one run
     for experiment in experiments:
         for run in compose_sweep(experiment):
             run = (*run, f"output={args.output / 'runs'}", *overrides)
-            planned.setdefault(complete(compose_run(run)).folder(), run)
+            planned.setdefault(resolve(compose_run(run)).folder, run)
     wanted = [run for folder, run in planned.items() if not _ended(folder)]
     for _ in train(wanted, args.workers or usable_cores()) if wanted else ():
         pass
@@ -90,9 +92,6 @@ def _runs(experiments: Sequence[str], overrides: list[str], args: argparse.Names
 
 
 def _ended(folder: Path) -> bool:
-    from lpss.train.record import RunFolder
-    from lpss.train.run import ENDED
-
     return (RunFolder(folder).result() or {}).get("status") in ENDED
 
 

@@ -11,9 +11,9 @@ from yaml import YAMLError
 
 from lpss.config import plain_config
 from lpss.errors import UsageError
+from lpss.record import changes
 
 RESULTS = ("status", "accuracy_last", "accuracy_best", "loss_last", "sparsity_weights", "active_weights", "steps")
-ABOUT = ("device_name", "threads", "processes", "modes", "git_commit", "config_hash")
 OUTPUT = "outputs/again"  # not the run's own, where it would be skipped as finished
 
 
@@ -53,8 +53,9 @@ def _compare(earlier: dict, result: dict) -> int:
         print(f"the same result: accuracy {result['accuracy_last']}, loss {result['loss_last']}")
         return 0
     print("another result: " + ", ".join(f"{key} {earlier.get(key)} -> {result.get(key)}" for key in changed))
-    before, now = ({**run.get("versions", {}), **{k: run.get(k) for k in ABOUT}} for run in (earlier, result))
-    moved = [f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]
+    moved = changes(earlier, result)
+    if earlier.get("config_hash") != result["config_hash"]:
+        moved.append(f"config_hash {earlier.get('config_hash')} -> {result['config_hash']}")
     print("what else changed: " + (", ".join(moved) or "nothing that is recorded"))
     return 1
 

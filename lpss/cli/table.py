@@ -4,7 +4,8 @@ import argparse
 import sys
 
 from lpss.cli import run_command
-from lpss.report.collect import collect, layers_of, of_experiment, to_results_csv, write_text
+from lpss.files import write_text
+from lpss.report.collect import collect, layers_of, of_experiment, to_results_csv
 from lpss.report.comparison_report import write_comparison
 from lpss.report.render import DEFAULT_LAYOUT, LAYOUTS, render
 from lpss.report.tables import aggregate, compare

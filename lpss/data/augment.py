@@ -16,7 +16,7 @@ class AugmentConfig:
     """What happens to training images, by default nothing. Raises UsageError naming dataset.augment.<key>.
 
     crop_pad: pixels added on each side before a crop of the old size, black or mirrored by `pad_mode`;
-    flip: mirror every other image, left to right; cutout: side of a square set to the mean colour.
+    flip: mirror an image left to right, with probability 1/2; cutout: side of a square set to the mean colour.
     """
 
     crop_pad: int = 0

@@ -63,21 +63,33 @@ class Expected:
     test: int
 
 
-def validate(name: str, where: str, x: Tensor, y: Tensor, expected: Expected) -> None:
-    """Check all rows of a set, training rows first. Raises DataError that names `where`, the file."""
+def validate(name: str, where: str, x: Tensor, y: Tensor, expected: Expected, remedy: str = "") -> None:
+    """Check all rows of a set, training rows first. Raises DataError that names `where`, the place, and the remedy."""
 
     def refuse(problem: str) -> None:
-        raise DataError(f"{name}: {where}: {problem}; remove it and run `lpss-data fetch {name}`")
+        raise DataError(f"{name}: {where}: {problem}{remedy and f'; {remedy}'}")
 
+    for part, value, kinds in (("rows", x, (torch.float32, torch.uint8)), ("labels", y, (torch.int64,))):
+        if not isinstance(value, Tensor) or value.dtype not in kinds:
+            found = f"a tensor of {value.dtype}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            refuse(f"{part} are {found} where one of {' or '.join(map(str, kinds))} is expected")
+    if expected.train < 1 or expected.test < 1:
+        refuse(f"{expected.train} training and {expected.test} test rows: at least one of each is needed")
     rows = expected.train + expected.test
-    if len(x) != rows or tuple(y.shape) != (rows,):
-        refuse(f"{len(x)} rows with {len(y)} labels where {rows} are expected")
-    if tuple(x.shape[1:]) != expected.shape:
-        refuse(f"rows of shape {tuple(x.shape[1:])} where {expected.shape} is expected")
-    if x.is_floating_point() and not torch.isfinite(x).all():
-        refuse(f"row {int((~torch.isfinite(x)).flatten(1).any(1).nonzero()[0]) + 1} holds NaN or infinity")
+    if x.dim() < 1 or len(x) != rows or tuple(y.shape) != (rows,):
+        labels = f"labels of shape {tuple(y.shape)}" if y.dim() != 1 else f"{len(y)} labels"
+        refuse(f"{len(x) if x.dim() else 'no'} rows with {labels} where {rows} are expected (training and test)")
+    if tuple(x.shape[1:]) != tuple(expected.shape):
+        refuse(f"rows of shape {tuple(x.shape[1:])} where {tuple(expected.shape)} is expected")
+    if x.is_floating_point() and not (finite := torch.isfinite(x.flatten(1))).all():
+        row, column = (~finite).nonzero()[0].tolist()
+        refuse(f"row {row + 1} holds NaN or infinity (value {column + 1} of {finite.shape[1]})")
     if y.min() < 0 or y.max() >= expected.classes:
-        refuse(f"labels from {int(y.min())} to {int(y.max())} where 0 to {expected.classes - 1} are expected")
+        row = int(((y < 0) | (y >= expected.classes)).nonzero()[0])
+        refuse(
+            f"labels from {int(y.min())} to {int(y.max())} where 0 to {expected.classes - 1} are expected "
+            f"(first in row {row + 1})"
+        )
 
 
 def check_classes(dataset: Dataset) -> Dataset:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lpss.data import cache, store
 from lpss.data.dataset import Dataset, DatasetConfig, Expected, Split, check_classes, permutation, validate
-from lpss.errors import UsageError
+from lpss.errors import DataError, UsageError
 from lpss.registries import DATASETS
 
 
@@ -22,7 +22,7 @@ def default_root() -> Path:
 
 
 def expanded(root: Path | str) -> Path:
-    """A data folder with its ~ replaced. Raises UsageError where nobody lives there."""
+    """A data folder with its ~ replaced. Raises UsageError for an unknown user."""
     try:
         return Path(root).expanduser()
     except RuntimeError as error:
@@ -107,7 +107,8 @@ class DataSource:
         if cached is None:
             self.verify(paths)
             x, y = self.parse(paths, config)
-            validate(self.name, self.where, x, y, self.expected(root, config))
+            remedy = f"remove it and run `lpss-data fetch {self.name}`"
+            validate(self.name, self.where, x, y, self.expected(root, config), remedy)
             cache.write(root, place, key, {"x": x, "y": y})
             return x, y
         return cached["x"], cached["y"]
@@ -119,6 +120,8 @@ class DataSource:
         if hasattr(config, "split_seed"):
             order = torch.from_numpy(permutation(len(y), checked_seed("split_seed", config.split_seed)))
             x, y = x.index_select(0, order), y.index_select(0, order)
+        if x.dtype == torch.uint8 and (self.mean is None or self.std is None):
+            raise DataError(f"{self.name}: rows of bytes need `mean` and `std`, a number a channel, in units of 0..1")
         train = Split(x[: expected.train], y[: expected.train])
         test = Split(x[expected.train :], y[expected.train :])
         if self.numeric is not None:
@@ -129,8 +132,12 @@ class DataSource:
 class BuiltIn(DataSource):
     """A set without files: `parse` makes or finds its rows by itself."""
 
+    where = "what its parse method returns"
+
     def rows(self, root: Path, config: DatasetConfig, download: bool) -> tuple[Tensor, Tensor]:
-        return self.parse([], config)
+        x, y = self.parse([], config)
+        validate(self.name, self.where, x, y, self.expected(root, config))
+        return x, y
 
     def status(self, root: Path) -> Status:
         return Status("built in")

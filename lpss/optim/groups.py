@@ -39,6 +39,8 @@ def param_groups(
         lr_free: learning rate of everything off the sphere; the optimizer's own lr where None.
         weight_decay: on weights off the sphere; biases and normalisation parameters have none.
         sparsity: the requested sparsity, for rules by sparsity.
+
+    Raises UsageError for a rule or selector that fits nothing.
     """
     on_sphere: dict[float, list] = {}
     placed = set()

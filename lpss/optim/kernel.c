@@ -1,4 +1,4 @@
-/* One step of LpSGD and of LpSGD-m on float32 weights (rows, d): the same arithmetic as in lpsgd.py, a neuron at a time,
+/* One step of LpSGD and of LpSGD-m on float32 weights (rows, d): the same arithmetic as in steps.py, a neuron at a time,
  * so that its numbers stay in the processor's first cache and each array crosses the memory bus once.
  * Compiled on first use by native.py. */
 #include <math.h>

@@ -1,7 +1,7 @@
 """The CPU's fast path: kernel.c, compiled once by the machine's own C compiler, kept in a cache, called through ctypes.
 
-It does the arithmetic of lpsgd.py's tensor code on float32 weights, equal up to float32 rounding, and several times as
-fast. Where there is no compiler, or with LPSS_NATIVE=0 in the environment, the tensor code runs instead.
+It does the arithmetic of steps.py on float32 weights, equal up to float32 rounding, and several times as fast. Where
+there is no compiler, or with LPSS_NATIVE=0 in the environment, the tensor code runs instead.
 """
 
 import ctypes
@@ -18,6 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lpss import sphere
+
 log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("kernel.c")
@@ -31,8 +33,8 @@ ATTEMPTS = (
     (["-march=native"], ["-lm"]),
     ([], ["-lm"]),
 )
-WHOLE = range(1, 17)  # exponents q - 1 that the kernel turns into products
-SHARE = 2**14  # weights a thread at least: below, waking it costs more than it does
+MAX_WHOLE = 16  # the largest exponent q - 1 that the kernel multiplies out
+SHARE = 2**14  # weights per thread at least: with fewer, waking a thread costs more than its work
 
 _long, _pointer = ctypes.c_long, ctypes.c_void_p
 
@@ -55,15 +57,19 @@ def usable(weight: Tensor, *others: Tensor) -> bool:
 
 
 def step(pieces: list[tuple[Tensor, ...]], *, eta: float, p: float, gamma: float = 0.0, nesterov: bool = False) -> int:
-    """Move weights in place, a share a thread, in one call (ctypes releases Python's lock meanwhile).
+    """Move weights in place in one call, shared between threads (ctypes releases Python's lock meanwhile).
 
-    Each piece is (weight, v, mu, gradient) for LpSGD-m, eqs (21)-(24), or (weight, gradient) for LpSGD, eqs (9)-(13).
+    Args:
+        pieces: (weight, v, mu, gradient) each for LpSGD-m, eqs (21)-(24), or (weight, gradient) each for LpSGD, eqs
+            (9)-(13); all tensors must be `usable`.
+        eta: in [0, 1].
+        p: 1 < p < inf.
+        gamma, nesterov: LpSGD-m's momentum.
+
     Returns how many neurons were left alone because their gradient holds NaN or inf.
     """
     momentum, q = len(pieces[0]) == 4, p / (p - 1.0)
-    whole = round(q - 1.0)
-    if whole not in WHOLE or abs(q - 1.0 - whole) >= 1e-6:
-        whole = 0
+    whole = sphere.whole_exponent(q - 1.0, maximum=MAX_WHOLE)
     table, size, widest = [], 0, 0
     for piece in pieces:
         weight, *state, grad = piece
@@ -82,7 +88,7 @@ def step(pieces: list[tuple[Tensor, ...]], *, eta: float, p: float, gamma: float
 
 @cache
 def kernel() -> ctypes.CDLL | None:
-    """The compiled kernel, or None where it cannot be had."""
+    """The compiled kernel, or None without a working C compiler or with LPSS_NATIVE=0; compiles it where needed."""
     if os.environ.get("LPSS_NATIVE") == "0":
         return None
     compiler = os.environ.get("CC") or next(filter(shutil.which, ("gcc", "cc", "clang")), None)
@@ -95,7 +101,7 @@ def kernel() -> ctypes.CDLL | None:
             _compile(compiler, path)
         return _load(path)
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
-        path.unlink(missing_ok=True)  # a broken file is made anew next time
+        path.unlink(missing_ok=True)  # a broken file is built again next time
         log.info("the C kernel cannot be used (%s): LpSGD uses its slower tensor code on the CPU", error)
         return None
 
@@ -105,7 +111,8 @@ def _home() -> Path:
 
 
 def _fingerprint(compiler: str) -> str:
-    """Of all that the compiled code depends on: source, flags, compiler and, as homes are shared, processor."""
+    """A hash of all that the compiled code depends on: source, flags, compiler, and the processor, since machines may
+    share a home directory."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         processor = next(line for line in lines if line.startswith(("flags", "Features")))

@@ -1,6 +1,6 @@
-"""The GPU's fast path, kernel.c's counterpart: one Triton launch a weight, one program a neuron, its row in registers.
+"""The GPU's fast path: one Triton launch per weight, one program per neuron, with its row in registers.
 
-It does the arithmetic of lpsgd.py's tensor code on float32 weights, equal up to float32 rounding, but reads and writes
+Like kernel.c it does the arithmetic of steps.py on float32 weights, equal up to float32 rounding, but reads and writes
 each array once. A launch neither allocates nor waits, so that a CUDA graph can hold it (take a step before the capture:
 the first one compiles). Where Triton is missing or broken, or with LPSS_NATIVE=0 in the environment, the tensor code
 runs instead.
@@ -13,10 +13,12 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from lpss import sphere
+
 log = logging.getLogger(__name__)
 
 MAX_FAN_IN = 16384  # longer rows do not fit into the registers of 16 warps
-WHOLE = range(1, 17)  # exponents that the kernels turn into products
+MAX_WHOLE = 16  # the largest exponent that the kernels multiply out
 
 
 def usable(*tensors: Tensor, eta: float | Tensor) -> bool:
@@ -51,14 +53,17 @@ def lpsgdm_step(
     nesterov: bool,
     p: float,
 ) -> None:
-    """Eqs (21)-(24) in place on (neurons, fan-in); `skipped` grows by the neurons whose gradient holds NaN or inf."""
+    """Eqs (21)-(24) in place on tensors (neurons, fan-in) that are `usable`.
+
+    `skipped`, (1,) int64 on their device, grows by the neurons whose gradient holds NaN or inf.
+    """
     q = p / (p - 1.0)
     numbers = (float(gamma), q - 1.0, -1.0 / q, 1.0 / q - 1.0)
     _launch(0, (weight, v, mu, grad), skipped, eta, numbers, NESTEROV=bool(nesterov), WHOLE=_whole(q - 1.0))
 
 
 def lpsgd_step(weight: Tensor, grad: Tensor, skipped: Tensor, *, eta: float | Tensor, p: float) -> None:
-    """Eqs (9)-(13) in place; as `lpsgdm_step`."""
+    """Eqs (9)-(13) in place; tensors and `skipped` as for `lpsgdm_step`."""
     q = p / (p - 1.0)
     numbers = (q - 1.0, 1.0 / q - 1.0, p - 1.0, -1.0 / p)
     _launch(1, (weight, grad), skipped, eta, numbers, WHOLE=_whole(q - 1.0), WHOLE_P=_whole(p - 1.0))
@@ -84,14 +89,12 @@ def _launch(which: int, tensors: tuple[Tensor, ...], skipped: Tensor, eta: float
 
 
 def _block(d: int) -> int:
-    """The power of two that holds a row; a warp has 32 threads, so that less gains nothing."""
+    """The power of two that holds a row; at least 32, the threads of a warp."""
     return max(32, 1 << (d - 1).bit_length())
 
 
 def _whole(a: float) -> int:
-    """a where it is a whole number that the kernels make products of, else 0."""
-    whole = round(a)
-    return whole if whole in WHOLE and abs(a - whole) < 1e-6 else 0
+    return sphere.whole_exponent(a, maximum=MAX_WHOLE)
 
 
 def _is_eta(eta: float | Tensor, device: torch.device) -> bool:
@@ -102,7 +105,7 @@ def _is_eta(eta: float | Tensor, device: torch.device) -> bool:
 
 @cache
 def kernel_available() -> bool:
-    """Whether there is Triton here, and it is not switched off."""
+    """Whether Triton can be imported and is not switched off by LPSS_NATIVE=0."""
     if os.environ.get("LPSS_NATIVE") == "0":
         return False
     try:
@@ -115,7 +118,7 @@ def kernel_available() -> bool:
 
 @cache
 def _works(device: torch.device) -> bool:
-    """One step of one neuron: shows a Triton that cannot compile here, or not for this GPU."""
+    """Whether Triton can compile for this GPU: tries one step of one neuron."""
     try:
         weight, grad = torch.ones(2, 1, 1, device=device)
         lpsgd_step(weight, grad, torch.zeros(1, dtype=torch.int64, device=device), eta=0.5, p=2.0)
@@ -127,9 +130,9 @@ def _works(device: torch.device) -> bool:
 
 @cache
 def _kernels() -> tuple:
-    """(LpSGD-m, LpSGD), made on first use: importing Triton takes time. What they call must be global.
+    """(LpSGD-m, LpSGD), made on first use, since importing Triton takes time. What they call must be global.
 
-    The numbers that they take are exponents: x^[q_1] (and x^[p_1]), x total^unit, power total^dual.
+    Their arguments q_1, p_1, unit and dual are exponents: x^[q_1] (and x^[p_1]), x total^unit, power total^dual.
     """
     global tl, INFINITE, TINY, _signed_power, _power, _largest, _scaled_power
     import triton
@@ -163,12 +166,12 @@ def _kernels() -> tuple:
 
     @triton.jit
     def _largest(x):
-        """The largest magnitude's bits: order as for numbers, and NaN or inf are the largest of all."""
+        """The bits of the largest magnitude: they sort as the numbers do, with inf and NaN above all others."""
         return tl.max(x.to(tl.int32, bitcast=True) & 0x7FFFFFFF, axis=0)
 
     @triton.jit
     def _scaled_power(x, most, a, WHOLE: tl.constexpr):
-        """x / its largest magnitude, that^[a], and their product's sum; the inverse must not leave float32."""
+        """y = x / its largest magnitude, y^[a], and the sum of their product. `step` keeps the inverse in float32."""
         scale = most.to(tl.float32, bitcast=True)
         step = tl.where(scale < 1e-30, 18446744073709551616.0, tl.where(scale > 1e30, 5.421010862427522e-20, 1.0))
         x = x * step * (1.0 / (scale * step))
@@ -177,9 +180,22 @@ def _kernels() -> tuple:
 
     @triton.jit
     def lpsgdm(
-        weight, v, mu, grad, skipped, eta, gamma, q_1, unit, dual, d,
-        ETA_ON_DEVICE: tl.constexpr, NESTEROV: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr,
-    ):  # fmt: skip
+        weight,
+        v,
+        mu,
+        grad,
+        skipped,
+        eta,
+        gamma,
+        q_1,
+        unit,
+        dual,
+        d,
+        ETA_ON_DEVICE: tl.constexpr,
+        NESTEROV: tl.constexpr,
+        WHOLE: tl.constexpr,
+        BLOCK: tl.constexpr,
+    ):
         column = tl.arange(0, BLOCK)
         inside = column < d
         place = tl.program_id(0).to(tl.int64) * d + column
@@ -204,9 +220,20 @@ def _kernels() -> tuple:
 
     @triton.jit
     def lpsgd(
-        weight, grad, skipped, eta, q_1, dual, p_1, unit, d,
-        ETA_ON_DEVICE: tl.constexpr, WHOLE: tl.constexpr, WHOLE_P: tl.constexpr, BLOCK: tl.constexpr,
-    ):  # fmt: skip
+        weight,
+        grad,
+        skipped,
+        eta,
+        q_1,
+        dual,
+        p_1,
+        unit,
+        d,
+        ETA_ON_DEVICE: tl.constexpr,
+        WHOLE: tl.constexpr,
+        WHOLE_P: tl.constexpr,
+        BLOCK: tl.constexpr,
+    ):
         column = tl.arange(0, BLOCK)
         inside = column < d
         place = tl.program_id(0).to(tl.int64) * d + column

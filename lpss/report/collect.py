@@ -3,62 +3,26 @@
 import csv
 import json
 import logging
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
-from lpss.errors import LpssError, UsageError, suggestion
+from lpss.errors import UsageError, suggestion
+from lpss.files import write_text
+from lpss.record import DTYPES, FIELDS, LAYER_FIELDS, SCHEMA, read_layers, text
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
-
-
-def _text(value) -> str:
-    """Text as it is, null as "", everything else (p, versions, config, warnings) as canonical JSON."""
-    if value is not None and not isinstance(value, str):
-        value = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    (value or "").encode()  # a ValueError here rather than where the table is written
-    return value or ""
-
-
-def _mapping(value) -> str:
-    text = _text(value)
-    if text and not isinstance(json.loads(text), dict):
-        raise ValueError(f"{text[:40]} where a mapping is expected")
-    return text
-
-
-def _integer(value):
-    if value in (None, ""):
-        return pd.NA
-    if abs(int(value)) >= 2**63:
-        raise ValueError(f"{value} is too large")
-    return int(value)
-
-
-def _real(value) -> float:
-    return float("nan") if value in (None, "") else float(value)
-
-
-COLUMNS = {
-    "folder": _text, "status": _text, "experiment": _text, "dataset": _text, "model": _text, "method": _text,
-    "optimizer": _text, "sparsity": _real, "seed": _integer, "p": _text, "accuracy_last": _real,
-    "accuracy_best": _real, "accuracy_best_epoch": _integer, "evaluated_on": _text, "loss_last": _real,
-    "epochs": _integer, "steps": _integer, "sparsity_weights": _real, "sparsity_all_parameters": _real,
-    "sparsity_own": _real, "parameters": _integer, "maskable_weights": _integer, "active_weights": _integer,
-    "train_flops_relative": _real, "inference_flops_relative": _real, "wall_time_s": _real,
-    "peak_memory_bytes": _integer, "device": _text, "device_name": _text, "versions": _mapping,
-    "git_commit": _text, "config_hash": _text, "config": _mapping, "warnings": _text, "started": _text,
-    "finished": _text,
-}  # fmt: skip
-DTYPES = {_integer: "Int64", _real: "float64"}
-RUN_COLUMNS = ["folder", "experiment", "dataset", "model", "method", "sparsity", "seed", "evaluated_on",
-               "status", "config_hash", "config"]  # fmt: skip
-LAYER_COLUMNS = ["layer", "role", "shape", "p", "weights", "density_requested", "density_reached",
-                 "sparsity_reached", "hoyer_sparsity"]  # fmt: skip
+COLUMNS = {"folder": text} | {name: field.kind for name, field in FIELDS.items()}
+# A results.csv need not have these: earlier versions did not record them.
+LATE = [name for name, field in FIELDS.items() if field.late]
+RUN_COLUMNS = [
+    *("folder", "experiment", "dataset", "model", "method", "sparsity", "seed"),
+    *("evaluated_on", "status", "config_hash", "config"),
+]
 
 
 def collect(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
@@ -97,13 +61,15 @@ def of_experiment(runs: pd.DataFrame, name: str) -> pd.DataFrame:
 def to_results_csv(frame: pd.DataFrame, path: str | Path) -> None:
     """Write what `collect` returned, all digits kept, so that `collect(path)` returns it again.
 
-    Raises LpssError where the file cannot be written.
+    Columns that earlier versions did not record are left out where no run has them. Raises LpssError where the file
+    cannot be written.
     """
-    write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+    blank = [name for name in LATE if frame[name].isin(["", math.nan]).all() or frame[name].isna().all()]
+    write_text(path, frame.drop(columns=blank).to_csv(index=False, lineterminator="\n"))
 
 
 def layers(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
-    """The rows of layers.csv of all runs at or below `paths`: `RUN_COLUMNS`, then `LAYER_COLUMNS`.
+    """The rows of layers.csv of all runs at or below `paths`: `RUN_COLUMNS`, then `LAYER_FIELDS`.
 
     Rows keep the network's order. Raises UsageError like `collect`, and where no run has a layers.csv.
     """
@@ -118,26 +84,16 @@ def layers_of(runs: pd.DataFrame) -> pd.DataFrame:
     """The layers of runs already collected, as `layers` gives them; empty where no layers.csv is left."""
     parts = []
     for run in runs[RUN_COLUMNS].to_dict("records"):
-        file = Path(run["folder"]) / "layers.csv"
-        if not file.is_file():
-            continue
+        folder = Path(run["folder"])
         try:
-            part = pd.read_csv(file, dtype={"layer": str, "role": str, "shape": str, "p": str})[LAYER_COLUMNS]
-            part = part.astype(dict.fromkeys(LAYER_COLUMNS[5:], "float64"))
+            part = read_layers(folder)
         except (OSError, ValueError, KeyError) as error:
-            log.warning("skipped %s: %s", file, _line(error))
+            log.warning("skipped %s: %s", folder / "layers.csv", _line(error))
             continue
-        parts.append(part.assign(**run)[RUN_COLUMNS + LAYER_COLUMNS])
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=RUN_COLUMNS + LAYER_COLUMNS)
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write `text` as it is, in UTF-8; folders are made. Raises LpssError where `path` cannot be written."""
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_bytes(text.encode())
-    except OSError as error:
-        raise LpssError(f"cannot write {path}: {error.strerror or error}") from error
+        if part is not None:
+            parts.append(part.assign(**run)[RUN_COLUMNS + list(LAYER_FIELDS)])
+    empty = pd.DataFrame(columns=RUN_COLUMNS + list(LAYER_FIELDS))
+    return pd.concat(parts, ignore_index=True) if parts else empty
 
 
 def _listed(paths: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -151,6 +107,8 @@ def _read_run(file: Path) -> dict | None:
             raise ValueError("not the record of a run")
         if run["schema"] != SCHEMA:
             raise ValueError(f"its schema is {run['schema']!r}, this version reads {SCHEMA}")
+        if unknown := sorted(run.keys() - FIELDS.keys() - {"schema"}):
+            log.warning("%s: left out what this version does not know: %s", file, ", ".join(unknown))
         return _row({**run, "folder": file.parent.as_posix()})
     except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
         log.warning("skipped %s: %s", file, _line(error))
@@ -160,7 +118,7 @@ def _read_results(file: Path) -> list[dict]:
     try:
         with open(file, encoding="utf-8", newline="") as lines:
             reader = csv.DictReader(lines)
-            lacking = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            lacking = [name for name in COLUMNS if name not in (reader.fieldnames or ()) and name not in LATE]
             if lacking:
                 raise UsageError(f"{file} is no results.csv of lpss-table: it has no column {lacking[0]!r}")
             return [_row(row) for row in reader]

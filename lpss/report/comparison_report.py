@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from lpss.errors import UsageError
-from lpss.report.collect import write_text
+from lpss.files import write_text
 from lpss.report.comparison import LEVEL, Ranking, Ranks, paired, ranks
 from lpss.report.names import METHODS
 from lpss.report.render import MARKDOWN, Footnotes, labels_of, markdown_table, points, sparsity_text

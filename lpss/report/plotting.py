@@ -4,7 +4,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lpss.errors import LpssError, UsageError
+from lpss.errors import UsageError
+from lpss.files import write_atomically
 
 FORMATS = (".png", ".pdf", ".svg")
 STYLE = {
@@ -30,8 +31,4 @@ def save(figure: Figure, path: Path) -> None:
         metadata |= {"CreationDate": None, "Producer": None}
     elif path.suffix.lower() == ".svg":
         metadata |= {"Date": None}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150, metadata=metadata)
-    except OSError as error:
-        raise LpssError(f"cannot write {path}: {error.strerror or error}") from error
+    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=150, metadata=metadata))

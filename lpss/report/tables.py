@@ -6,15 +6,14 @@ import re
 
 import pandas as pd
 
+from lpss.config import incidental_settings
 from lpss.report.names import DATASETS, METHODS, rank
 from lpss.report.published import READING_OF, published
 
 CELL = ["experiment", "dataset", "model", "method", "sparsity", "evaluated_on"]
 # What two methods must share before one can be called better.
 CONTEST = ["dataset", "model", "sparsity", "evaluated_on"]
-# Settings that do not make another experiment: which seed, where it ran, where files lie, how it was saved.
-INCIDENTAL = {"seed", "device", "threads", "output", "data", "train.checkpoint_every"}
-INCIDENTAL |= {"train.channels_last", "train.compile", "train.capture"}
+INCIDENTAL = incidental_settings() | {"seed"}  # settings that do not make another experiment
 MISSED = 0.01  # a reached sparsity further than this from the requested one is noted, and does not compete
 
 

@@ -1,5 +1,10 @@
-"""Checkpoints: everything a run needs to go on, in one file, written whole or not at all and read without pickle."""
+"""Checkpoints: everything a run needs to go on, in one file, written whole or not at all and read without pickle.
 
+The file is what torch.save writes, then the SHA-256 of that: torch's format would let a flipped bit in a weight pass.
+"""
+
+import hashlib
+import io
 import logging
 import pickle
 from pathlib import Path
@@ -7,14 +12,18 @@ from pathlib import Path
 import torch
 
 from lpss.errors import LpssError
-from lpss.train.files import write_atomically
+from lpss.files import write_atomically
 
 log = logging.getLogger(__name__)
+DIGEST = 32  # bytes
 
 
 def save(path: Path, state: dict) -> None:
-    """Write nested dicts and lists of tensors, numbers and strings."""
-    write_atomically(path, lambda temporary: torch.save(state, temporary))
+    """Write nested dicts and lists of tensors, numbers and strings. Raises LpssError where that fails."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.write(hashlib.sha256(buffer.getbuffer()).digest())
+    write_atomically(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
 
 def load(path: Path, device: torch.device) -> dict | None:
@@ -25,7 +34,11 @@ def load(path: Path, device: torch.device) -> dict | None:
     if not path.exists():
         return None
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        content = path.read_bytes()
+        saved, digest = content[:-DIGEST], content[-DIGEST:]
+        if hashlib.sha256(saved).digest() != digest:
+            raise ValueError("its checksum is wrong")
+        return torch.load(io.BytesIO(saved), map_location=device, weights_only=True)
     except (IsADirectoryError, PermissionError) as error:
         raise LpssError(f"{path} cannot be read: {error.strerror}; remove it to start afresh") from None
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError, LookupError) as error:

@@ -69,8 +69,14 @@ class TrainStep:
         self.plain = model or net
         self.model = torch.compile(self.plain) if modes.compile else self.plain
         self.compiled = False  # whether a compiled step has been seen to work
+        self.taken = False  # whether a step has been taken
         for group in method.optimizer.param_groups:
             group.setdefault("base_lr", group["lr"])
+
+    @property
+    def captured(self) -> bool:
+        """Whether steps are replayed from a captured one."""
+        return False
 
     def __call__(self, x: Tensor, y: Tensor, factor: float) -> None:
         self.set_lr(factor)
@@ -78,6 +84,7 @@ class TrainStep:
         self.method.step()
 
     def set_lr(self, factor: float) -> None:
+        self.taken = True
         for group in self.method.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
 
@@ -89,7 +96,7 @@ class TrainStep:
         try:
             self._gradients(x, y)
             self.compiled = True
-        except Exception as error:  # a compiler may fail in any way; what then fails uncompiled too is the user's
+        except Exception as error:  # a compiler may fail in any way; what fails uncompiled too is then raised
             log.warning("train.compile: the net cannot be compiled (%s): it runs uncompiled", _first_line(error))
             self.model = self.plain
             self._gradients(x, y)
@@ -120,7 +127,7 @@ class TrainStep:
     def totals(self) -> Tensor:
         """(2,) float64 on the device: sums of the losses and of the correct predictions since `reset_totals`.
 
-        Looking makes no difference: losses are always added up in the same groups.
+        Asking for them changes nothing: losses are always added up in the same groups.
         """
         sums = self.sums.clone()
         if self.losses:
@@ -142,7 +149,7 @@ class TrainStep:
 
     def load_state_dict(self, state: dict) -> None:
         self.sums.copy_(state["sums"])
-        self.sums[1] = state["correct"]  # whole numbers: in which groups they were added is no matter
+        self.sums[1] = state["correct"]  # whole numbers: the order in which they were added changes nothing
         self.losses, self.outputs = list(state["losses"]), []
 
 
@@ -160,6 +167,10 @@ class CapturedStep(TrainStep):
         for group in method.optimizer.param_groups:
             group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=self.device).clone()
 
+    @property
+    def captured(self) -> bool:
+        return self.replay_gradients is not None
+
     def _count(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
         self.sums.add_(torch.stack((loss.double(), _correct(logits, y))))  # within the captured piece
 
@@ -167,6 +178,7 @@ class CapturedStep(TrainStep):
         if self.recorder is None:
             super().set_lr(factor)
             return
+        self.taken = True
         for group in self.method.optimizer.param_groups:
             group["lr"].fill_(group["base_lr"] * factor)
 

@@ -68,8 +68,8 @@ def test_another_source(outputs, capsys):
         (["nowhere"], 2, "nowhere: no such file or folder"),
         (["empty"], 2, "no runs (run.json files) in empty"),
         (["outputs", "--source", "papr"], 2, "unknown source 'papr', did you mean 'paper'?"),
-        (["outputs", "--output", "empty"], 1, "cannot write empty"),
-        (["outputs", "--results", "outputs/cifar10/run0/run.json/x.csv"], 1, "cannot write outputs/"),
+        (["outputs", "--output", "empty"], 1, "empty could not be written"),
+        (["outputs", "--results", "outputs/cifar10/run0/run.json/x.csv"], 1, "could not be written"),
         (["outputs", "--figure", "a.bmp"], 2, "cannot draw a.bmp"),
         (["outputs", "--paired", "a.txt"], 2, "cannot write a.txt: use a name that ends in .md, .csv"),
         (

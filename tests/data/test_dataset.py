@@ -65,7 +65,7 @@ def test_input_shape():
 )
 def test_validate_names_the_file_and_the_remedy(x, y, problem):
     with pytest.raises(DataError, match=f"toy: toy.csv: .*{problem}.*lpss-data fetch toy"):
-        validate("toy", "toy.csv", x, y, Expected((2,), 2, 3, 1))
+        validate("toy", "toy.csv", x, y, Expected((2,), 2, 3, 1), "remove it and run `lpss-data fetch toy`")
 
 
 def test_validate_accepts_what_is_expected():

@@ -1,6 +1,7 @@
 """Loading as a whole, with a small set of our own: files, cache, split, checks."""
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from lpss.data import DATASETS, DatasetConfig, default_root, load
+from lpss.data import DATASETS, BuiltIn, DatasetConfig, default_root, load
 from lpss.data.dataset import Split
 from lpss.data.sources import DataSource, RandomSplitConfig, standardise
 from lpss.data.store import File
@@ -136,7 +137,8 @@ class FolderConfig(DatasetConfig):
 def test_a_folder_option_has_a_cache_of_its_own(toy, monkeypatch):
     monkeypatch.setattr(Toy, "Config", FolderConfig)
     y = torch.arange(10) % 2
-    monkeypatch.setattr(Toy, "parse", lambda self, paths, config: (torch.full((10, 1), ord(config.folder[-1])), y))
+    letter = lambda config: torch.full((10, 1), float(ord(config.folder[-1])))  # noqa: E731
+    monkeypatch.setattr(Toy, "parse", lambda self, paths, config: (letter(config), y))
     for folder in ("a", "deep/b", "a", "deep/b"):
         assert load(FolderConfig("toy", folder=folder), toy).train.x[0] == ord(folder[-1])
     assert len(list((toy / ".parsed").iterdir())) == 2
@@ -167,3 +169,53 @@ def test_every_source_is_complete():
         assert OmegaConf.to_object(OmegaConf.structured(source.Config(name))) == source.Config(name)
         for file in source.files:
             assert file.urls and file.size > 0 and file.checksum.split(":")[0] in ("md5", "sha256")
+
+
+# --- sets of a user's own, which make their rows by themselves ----------------------------------------------------
+GOOD_X, GOOD_Y = torch.arange(20.0).view(10, 2), torch.arange(10) % 2
+NAN_X = GOOD_X.clone()
+NAN_X[6, 1] = math.nan
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "facts", "words"),
+    [
+        (NAN_X, GOOD_Y, {}, "row 7 holds NaN or infinity (value 2 of 2)"),
+        (GOOD_X, GOOD_Y, {"train": 9}, "10 rows with 10 labels where 11 are expected"),
+        (GOOD_X, GOOD_Y[:9], {}, "10 rows with 9 labels where 10 are expected"),
+        (GOOD_X, GOOD_Y.view(10, 1), {}, "labels of shape (10, 1)"),
+        (GOOD_X, GOOD_Y, {"train": 10, "test": 0}, "10 training and 0 test rows: at least one of each is needed"),
+        (GOOD_X, GOOD_Y + 1, {}, "labels from 1 to 2 where 0 to 1 are expected (first in row 2)"),
+        (GOOD_X, GOOD_Y - 1, {}, "labels from -1 to 0 where 0 to 1 are expected (first in row 1)"),
+        (GOOD_X, GOOD_Y.float(), {}, "labels are a tensor of torch.float32 where one of torch.int64 is expected"),
+        (GOOD_X.double(), GOOD_Y, {}, "rows are a tensor of torch.float64 where one of torch.float32 or torch.uint8"),
+        (GOOD_X.numpy(), GOOD_Y, {}, "rows are a ndarray where one of"),
+        (GOOD_X, GOOD_Y, {"shape": (3,)}, "rows of shape (2,) where (3,) is expected"),
+        (torch.tensor(1.0), GOOD_Y, {}, "no rows with 10 labels"),
+        (torch.zeros(10, 1, 2, 2, dtype=torch.uint8), GOOD_Y, {"shape": (1, 2, 2)}, "need `mean` and `std`"),
+    ],
+)
+def test_rows_of_a_users_own_set_are_checked(monkeypatch, x, y, facts, words):
+    class Own(BuiltIn):
+        shape, classes, train, test = (2,), 2, 8, 2
+
+        def parse(self, paths, config):
+            return x, y
+
+    for name, value in ({"name": "own"} | facts).items():
+        setattr(Own, name, value)
+    monkeypatch.setitem(DATASETS, "own", Own)
+    with pytest.raises(DataError) as error:
+        load("own")
+    assert words in str(error.value) and "own: " in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_sound_set_of_a_users_own_loads(monkeypatch):
+    class Own(BuiltIn):
+        name, shape, classes, train, test = "own", (2,), 2, 8, 2
+
+        def parse(self, paths, config):
+            return GOOD_X, GOOD_Y
+
+    monkeypatch.setitem(DATASETS, "own", Own)
+    assert len(load("own").train) == 8

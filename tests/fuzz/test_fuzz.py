@@ -54,7 +54,7 @@ def make(case, worker, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("interrupted")
     (folder / "stop.py").write_text(
-        "import os\nfrom lpss.train.record import RunFolder\nRunFolder.write_layers = lambda *layers: os._exit(3)\n"
+        "import os\nfrom lpss.record import RunFolder\nRunFolder.write_layers = lambda *layers: os._exit(3)\n"
     )
     assert worker(["lpss-train", *SMALL, *LONGER], folder)["code"] == 3
     (folder / "stop.py").write_text("")

@@ -60,7 +60,7 @@ def programs() -> dict:
     from lpss.optim import native
     from lpss.report import figures  # noqa: F401
     from lpss.train import environment, run  # noqa: F401
-    from lpss.train.record import load_weights
+    from lpss.train.weights import load_weights
 
     compose_run(["dataset=synthetic", "optimizer.p={0.5: 1.2}", "sphere.exclude=[head]"])
     GlobalHydra.instance().clear()

@@ -1,4 +1,4 @@
-"""The C kernel against the tensor code, and how it is built, kept and done without."""
+"""The C kernel against the tensor code, how it is built and cached, and what happens without it."""
 
 import os
 import subprocess
@@ -143,7 +143,7 @@ def test_it_is_compiled_once_and_kept(compiled):
     assert native.kernel() is not None and kept.stat().st_mtime_ns == before
 
 
-def test_a_broken_cached_file_is_done_without_and_made_anew(tmp_path):
+def test_a_broken_cached_file_is_replaced_by_tensor_code_and_then_built_again(tmp_path):
     code = "from lpss.optim import native; print(native.kernel() is not None)"
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
 

@@ -1,8 +1,9 @@
-import csv
 import json
 
+import pandas as pd
 import pytest
 
+from lpss.record import LAYER_FIELDS
 from lpss.report.collect import collect
 
 RUN = {
@@ -37,8 +38,8 @@ def write_run(tmp_path):
         folder.mkdir(parents=True)
         (folder / "run.json").write_text(json.dumps(run))
         if layers:
-            with open(folder / "layers.csv", "w", newline="") as file:
-                csv.writer(file).writerows([LAYER, *layers])
+            rows = pd.DataFrame(layers, columns=LAYER).reindex(columns=list(LAYER_FIELDS))
+            rows.to_csv(folder / "layers.csv", index=False)
         return folder
 
     return write

@@ -81,7 +81,7 @@ def test_a_foreign_csv_is_a_usage_error(tmp_path):
 
 def test_unwritable_results(tmp_path, write_run):
     write_run()
-    with pytest.raises(LpssError, match="cannot write"):
+    with pytest.raises(LpssError, match="could not be written"):
         to_results_csv(collect(tmp_path / "outputs"), tmp_path)
 
 

@@ -77,5 +77,5 @@ def test_errors_are_explained(tmp_path, runs):
     with pytest.raises(UsageError, match="a.txt: use a name that ends in .md, .csv"):
         write_comparison(runs, tmp_path / "a.txt")
     (tmp_path / "file").write_text("")
-    with pytest.raises(LpssError, match="cannot write"):
+    with pytest.raises(LpssError, match="could not be written"):
         write_comparison(runs, tmp_path / "file/a.md")

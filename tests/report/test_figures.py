@@ -67,5 +67,5 @@ def test_errors_are_explained(tmp_path, runs):
     with pytest.raises(UsageError, match="no finished run"):
         accuracy_figure(runs[runs["status"] == "diverged"], tmp_path / "a.png")
     (tmp_path / "file").write_text("")
-    with pytest.raises(LpssError, match="cannot write"):
+    with pytest.raises(LpssError, match="could not be written"):
         accuracy_figure(runs, tmp_path / "file/a.png")

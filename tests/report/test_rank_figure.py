@@ -52,5 +52,5 @@ def test_errors_are_explained(tmp_path, sweep):
     with pytest.raises(UsageError, match="two sparse methods"):
         rank_figure(sweep[sweep["method"] == "set"], tmp_path / "a.png")
     (tmp_path / "file").write_text("")
-    with pytest.raises(LpssError, match="cannot write"):
+    with pytest.raises(LpssError, match="could not be written"):
         rank_figure(sweep, tmp_path / "file/a.png")

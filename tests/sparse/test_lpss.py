@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lpss import LpSGD, LpSGDm, LpSS, LpSSDemo, param_groups, sphere
-from lpss.optim.lpsgd import SphereOptimizer
+from lpss.optim.sphere_optimizer import SphereOptimizer
 
 WEIGHT = [[3.0, -0.5, 0.4, 2.0, 0.0, 0.0], [1.0, 1.0, -1.0, 0.0, 0.1, 0.0]]
 ACTIVE = [[1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 1, 0]]

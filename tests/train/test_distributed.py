@@ -29,8 +29,8 @@ with initialize_config_dir(conf, version_base="1.3"):
 
 class Session(run_module.Session):
     def result(self, status):
-        state = {"net." + key: value for key, value in self.net.state_dict().items()}
-        state |= {"mask." + key: value for key, value in self.method.masks.state_dict().items()}
+        state = {"net." + key: value for key, value in self.parts.net.state_dict().items()}
+        state |= {"mask." + key: value for key, value in self.parts.method.masks.state_dict().items()}
         torch.save(state, f"{folder}/rank{self.processes.rank}.pt")
         return super().result(status)
 

@@ -44,7 +44,8 @@ def test_an_interrupt_saves_the_runs_in_flight(tmp_path, number, code):
     long = (*SMALL, "dataset.train_size=2000", "train.epochs=10000", f"output={tmp_path}")
     script = tmp_path / "sweep.py"
     script.write_text(
-        "from lpss.cli.compose import compose_run\nfrom lpss.train.pool import run_many\n"
+        "import signal\nfrom lpss.cli.compose import compose_run\nfrom lpss.train.pool import run_many\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell's background jobs lack
         f"if __name__ == '__main__':\n    list(run_many([{long}] * 3, workers=1, compose=compose_run))\n"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}

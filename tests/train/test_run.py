@@ -7,21 +7,26 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import count
 
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from lpss.config import plain_config
 from lpss.data import DATASETS, load
 from lpss.errors import DataError, UsageError
 from lpss.models import build_model
-from lpss.options import make_options
+from lpss.record import EPOCH_TIMES, FIELDS, LAYER_FIELDS, TIMES, RunFolder
 from lpss.sparse.methods import METHODS, RigL
+from lpss.train import checkpoint, trainer
 from lpss.train import run as run_module
 from lpss.train.interrupt import Interrupts
-from lpss.train.record import LAYER_COLUMNS, RunFolder, load_weights
-from lpss.train.run import complete, run
+from lpss.train.resolve import resolve
+from lpss.train.run import run
+from lpss.train.step import TrainStep
+from lpss.train.weights import load_weights
 
 SMALL = (
     "dataset=synthetic",
@@ -31,48 +36,10 @@ SMALL = (
     "train.batch_size=50",
     "device=cpu",
 )
-TIMES = ("wall_time_s", "started", "finished", "peak_memory_bytes")
-EPOCH_TIMES = ["seconds", "samples_per_second"]
-FIELDS = {
-    "status",
-    "experiment",
-    "dataset",
-    "model",
-    "method",
-    "optimizer",
-    "sparsity",
-    "seed",
-    "p",
-    "accuracy_last",
-    "accuracy_best",
-    "accuracy_best_epoch",
-    "evaluated_on",
-    "loss_last",
-    "epochs",
-    "steps",
-    "sparsity_weights",
-    "sparsity_all_parameters",
-    "parameters",
-    "maskable_weights",
-    "active_weights",
-    "train_flops_relative",
-    "inference_flops_relative",
-    "device",
-    "device_name",
-    "processes",
-    "threads",
-    "modes",
-    "versions",
-    "git_commit",
-    "config_hash",
-    "config",
-    "warnings",
-    *TIMES,
-}
 
 
 def weights_of(config) -> dict:
-    return load_file(complete(config).folder() / "weights.safetensors")
+    return load_file(resolve(config).folder / "weights.safetensors")
 
 
 def without_times(result: dict) -> dict:
@@ -83,18 +50,18 @@ def without_times(result: dict) -> dict:
 def test_a_run_leaves_a_complete_folder(composed, method):
     config = composed(*SMALL, f"method={method}", "sparsity=0.8")
     result = run(config)
-    folder = complete(config).folder()
+    folder = resolve(config).folder
     assert {"run.json", "config.yaml", "metrics.csv", "layers.csv", "weights.safetensors", "run.log"} == {
         path.name for path in folder.iterdir() if path.name != ".lock"
     }
-    assert result.keys() >= FIELDS and result["status"] == "finished"
+    assert result.keys() == FIELDS.keys() - {"error"} | {"schema"} and result["status"] == "finished"
     assert without_times(json.loads((folder / "run.json").read_text())) == without_times(json.loads(json.dumps(result)))
     metrics = pd.read_csv(folder / "metrics.csv")
     assert list(metrics["epoch"]) == [1, 2, 3, 4] and list(metrics["step"]) == [8, 16, 24, 32]
     assert metrics["eval_accuracy"].iloc[-1] == pytest.approx(result["accuracy_last"])
     assert metrics["eval_accuracy"].max() == pytest.approx(result["accuracy_best"])
     layers = pd.read_csv(folder / "layers.csv")
-    assert tuple(layers.columns) == LAYER_COLUMNS and list(layers["role"]) == ["stem", "linear", "head"]
+    assert list(layers.columns) == list(LAYER_FIELDS) and list(layers["role"]) == ["stem", "linear", "head"]
     assert 1 - layers["active"].sum() / layers["weights"].sum() == pytest.approx(result["sparsity_weights"])
     live = layers["shape"].str.split("x").str[0].astype(int) - layers["empty_neurons"]
     assert metrics["hoyer_sparsity"].iloc[-1] == pytest.approx((layers["hoyer_sparsity"] * live).sum() / live.sum())
@@ -107,15 +74,15 @@ def test_a_run_leaves_a_complete_folder(composed, method):
 def test_saved_weights_are_zero_off_their_masks_and_score_what_the_result_says(composed):
     config = composed(*SMALL, "method=lpss", "sparsity=0.5", "train.epochs=8")
     result = run(config)
-    net = build_model(complete(config).model, {}, (20,), 4)
-    masks = load_weights(complete(config).folder() / "weights.safetensors", net)
+    net = build_model(resolve(config).config.model, {}, (20,), 4)
+    masks = load_weights(resolve(config).folder / "weights.safetensors", net)
     assert set(masks) == {"layers.0", "layers.1", "layers.2"}
     for index, layer in enumerate(net.layers):
         mask = masks[f"layers.{index}"]
         assert mask.dtype == torch.bool and not layer.weight[~mask].any()
     norms = torch.linalg.vector_norm(net.layers[1].weight.double(), result["p"], dim=1)
     assert torch.allclose(norms[norms > 0], torch.ones_like(norms[norms > 0]), atol=1e-5)
-    data = load(make_options(DATASETS["synthetic"].Config, config.dataset, "dataset"))
+    data = load(DATASETS.options(config.dataset))
     accuracy = (net(data.test.x).argmax(1) == data.test.y).float().mean().item()
     assert accuracy == pytest.approx(result["accuracy_last"])
 
@@ -151,52 +118,41 @@ def test_a_run_killed_between_epochs_continues_bitwise(composed, tmp_path, monke
 
         def save_then_die(session, save=save):
             save(session)
-            if session.progress.epoch == 2:
+            if session.trainer.progress.epoch == 2:
                 raise Killed
 
         with monkeypatch.context() as patch:
             patch.setattr(run_module.Session, "_save", save_then_die)
             with pytest.raises(Killed):
                 run(composed(*settings, f"output={tmp_path / 'cut'}"))
-        config = complete(composed(*settings, f"output={tmp_path / 'cut'}"))
-        assert not (config.folder() / "run.json").exists() and (config.folder() / "checkpoint.pt").exists()
+        config = resolve(composed(*settings, f"output={tmp_path / 'cut'}"))
+        assert not (config.folder / "run.json").exists() and (config.folder / "checkpoint.pt").exists()
         continued = run(composed(*settings, f"output={tmp_path / 'cut'}"))
-        assert not (config.folder() / "checkpoint.pt").exists()
+        assert not (config.folder / "checkpoint.pt").exists()
         a = weights_of(composed(*settings, f"output={tmp_path / 'whole'}"))
         b = weights_of(composed(*settings, f"output={tmp_path / 'cut'}"))
         assert all(torch.equal(a[key], b[key]) for key in a), method
         for key in ("accuracy_last", "accuracy_best", "train_flops_relative", "sparsity_weights", "steps", "loss_last"):
             assert whole[key] == continued[key], (method, key)
         metrics = [
-            pd.read_csv(complete(composed(*settings, f"output={tmp_path / part}")).folder() / "metrics.csv").drop(
-                columns=["seconds", "samples_per_second"]
+            pd.read_csv(resolve(composed(*settings, f"output={tmp_path / part}")).folder / "metrics.csv").drop(
+                columns=list(EPOCH_TIMES)
             )
             for part in ("whole", "cut")
         ]
         assert metrics[0].equals(metrics[1])
 
 
-class StopAt:
-    """In place of Interrupts: as if SIGTERM came in the middle of a step."""
+def signal_at(patch, owner, name: str, call: int) -> None:
+    """SIGTERM comes during the call number `call` of a function."""
+    function, calls = getattr(owner, name), count(1)
 
-    def __init__(self, step: int):
-        self.left = step
+    def wrapped(*args, **kwargs):
+        if next(calls) == call:
+            signal.raise_signal(signal.SIGTERM)
+        return function(*args, **kwargs)
 
-    def __call__(self):
-        return self
-
-    __enter__ = __call__
-
-    def __exit__(self, *exception):
-        pass
-
-    @property
-    def received(self):
-        self.left -= 1
-        return None if self.left else signal.SIGTERM
-
-    def leave(self):
-        raise SystemExit(143)
+    patch.setattr(owner, name, wrapped)
 
 
 IMAGES = (
@@ -215,21 +171,62 @@ def test_a_run_interrupted_anywhere_continues_bitwise(composed, tmp_path, monkey
     cut = composed(*settings, f"output={tmp_path / 'cut'}")
     for stop in (70, 37):  # beyond AT_ONCE, so that sums are pending
         with monkeypatch.context() as patch, pytest.raises(SystemExit):
-            patch.setattr(run_module, "Interrupts", StopAt(stop))
+            signal_at(patch, TrainStep, "__call__", stop)
             run(copy.deepcopy(cut))
-    folder = complete(copy.deepcopy(cut)).folder()
+    folder = resolve(copy.deepcopy(cut)).folder
     assert not (folder / "run.json").exists()
     continued = run(copy.deepcopy(cut))
     assert continued["steps"] == whole["steps"] == 200
-    other = complete(composed(*settings, f"output={tmp_path / 'whole'}")).folder()
+    other = resolve(composed(*settings, f"output={tmp_path / 'whole'}")).folder
     a, b = (load_file(path / "weights.safetensors") for path in (other, folder))
     assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
     assert (other / "layers.csv").read_bytes() == (folder / "layers.csv").read_bytes()
     metrics = [pd.read_csv(path / "metrics.csv", dtype=str) for path in (other, folder)]
-    assert metrics[0].drop(columns=EPOCH_TIMES).equals(metrics[1].drop(columns=EPOCH_TIMES))
+    assert metrics[0].drop(columns=list(EPOCH_TIMES)).equals(metrics[1].drop(columns=list(EPOCH_TIMES)))
     for result in (whole, continued):
         result["config"].pop("output")
     assert {k: v for k, v in whole.items() if k not in TIMES} == {k: v for k, v in continued.items() if k not in TIMES}
+
+
+# Runs of 2 x 4 steps, of 3 x 1 step, and one that ends within its second epoch.
+SHORT = {
+    "epochs of four steps": ("train.batch_size=100", "train.epochs=2"),
+    "epochs of one step": ("train.batch_size=400", "train.epochs=3"),
+    "an end within an epoch": ("train.batch_size=100", "train.max_steps=6"),
+}
+STEPS = {"epochs of four steps": 8, "epochs of one step": 3, "an end within an epoch": 6}
+MOMENTS = [(shape, TrainStep, "__call__", step) for shape in SHORT for step in range(1, STEPS[shape] + 1)]
+MOMENTS += [(shape, trainer, "evaluate", epoch) for shape in SHORT for epoch in (1, 2)]
+MOMENTS += [(shape, checkpoint, "save", 1) for shape in SHORT]
+MOMENTS += [(shape, RunFolder, "write_result", 1) for shape in SHORT]
+
+
+@pytest.mark.parametrize(("shape", "owner", "name", "call"), MOMENTS)
+def test_a_run_interrupted_at_any_moment_ends_as_the_uninterrupted_one(
+    composed, tmp_path, monkeypatch, shape, owner, name, call
+):
+    """At every step, while it is evaluated, while a checkpoint and while the result is written."""
+    settings = (*SMALL, "method=lpss", "sparsity=0.6", "method.update_every=1", *SHORT[shape])
+    whole = run(composed(*settings, f"output={tmp_path / 'whole'}"))
+    cut = composed(*settings, f"output={tmp_path / 'cut'}")
+    with monkeypatch.context() as patch, pytest.raises(SystemExit, match="143"):
+        signal_at(patch, owner, name, call)
+        run(cut)
+    finished = name == "write_result" or name == "evaluate" and call == len(whole_rows(whole))
+    assert (RunFolder(resolve(cut).folder).result() is not None) == finished
+    continued = run(cut)
+    assert whole_rows(continued).equals(whole_rows(whole))
+    a, b = weights_of(composed(*settings, f"output={tmp_path / 'whole'}")), weights_of(cut)
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    for result in (whole, continued):
+        result["config"].pop("output")
+    assert without_times(json.loads(json.dumps(whole))) == without_times(json.loads(json.dumps(continued)))
+
+
+def whole_rows(result: dict) -> pd.DataFrame:
+    """metrics.csv of a run, but for times."""
+    config = plain_config(result["config"])
+    return pd.read_csv(resolve(config).folder / "metrics.csv", dtype=str).drop(columns=list(EPOCH_TIMES))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -268,11 +265,11 @@ def test_a_second_ctrl_c_does_not_wait():
 def test_a_run_that_another_process_trains_is_left_to_it(composed, caplog):
     caplog.set_level("INFO")
     settings = (*SMALL, "train.epochs=1")
-    folder = RunFolder(complete(composed(*settings)).folder())
+    folder = RunFolder(resolve(composed(*settings)).folder)
     with folder.lock() as mine:
         assert mine
         assert run(composed(*settings))["status"] == "running"
-        assert "another process is at it, skipped" in caplog.text and folder.result() is None
+        assert "another process is training it, skipped" in caplog.text and folder.result() is None
     assert run(composed(*settings))["status"] == "finished"
 
 
@@ -287,11 +284,11 @@ def test_a_run_that_ended_while_this_one_was_getting_ready_is_not_trained_again(
 
 
 def test_what_a_killed_process_left_half_written_is_removed(composed):
-    config = complete(composed(*SMALL, "train.epochs=1"))
-    config.folder().mkdir(parents=True)
-    (config.folder() / ".run.json.x1y2").write_text('{"status": "fini')
+    config = resolve(composed(*SMALL, "train.epochs=1"))
+    config.folder.mkdir(parents=True)
+    (config.folder / ".run.json.x1y2").write_text('{"status": "fini')
     run(config)
-    assert sorted(path.name for path in config.folder().iterdir() if path.name != ".lock") == [
+    assert sorted(path.name for path in config.folder.iterdir() if path.name != ".lock") == [
         "config.yaml",
         "layers.csv",
         "metrics.csv",
@@ -320,9 +317,9 @@ def test_gradients_with_nan_change_no_masks_and_are_reported(composed, monkeypat
 
 
 def test_a_broken_checkpoint_is_said_and_the_run_starts_afresh(composed, caplog):
-    config = complete(composed(*SMALL))
-    config.folder().mkdir(parents=True)
-    (config.folder() / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    config = resolve(composed(*SMALL))
+    config.folder.mkdir(parents=True)
+    (config.folder / "checkpoint.pt").write_bytes(b"not a checkpoint")
     result = run(composed(*SMALL))
     assert result["status"] == "finished" and result["steps"] == 32
     assert "checkpoint.pt cannot be read" in caplog.text
@@ -332,7 +329,7 @@ def test_a_diverged_run_ends_with_that_status_and_is_not_repeated(composed):
     settings = (*SMALL, "method=static", "sparsity=0.5", "optimizer.lr=1e12", "schedule=constant")
     result = run(composed(*settings))
     assert result["status"] == "diverged"
-    folder = RunFolder(complete(composed(*settings)).folder())
+    folder = RunFolder(resolve(composed(*settings)).folder)
     assert folder.result()["status"] == "diverged" and "NaN" not in (folder.path / "run.json").read_text()
     assert run(composed(*settings))["status"] == "diverged"
 
@@ -350,7 +347,7 @@ def test_a_failed_run_is_recorded_raised_and_goes_on_from_its_checkpoint_next_ti
         patch.setattr(RigL, "step", breaks)
         with pytest.raises(RuntimeError):
             run(composed(*SMALL, "method=rigl"))
-    stored = RunFolder(complete(composed(*SMALL, "method=rigl")).folder()).result()
+    stored = RunFolder(resolve(composed(*SMALL, "method=rigl")).folder).result()
     assert stored["status"] == "failed" and stored["error"] == "RuntimeError: out of memory"
     assert run(composed(*SMALL, "method=rigl"))["status"] == "finished"
     assert "resumed after step 16" in caplog.text
@@ -381,7 +378,7 @@ def test_validation_holds_out_training_rows_and_says_so(composed):
 
 def test_max_steps_ends_training_and_the_schedule_with_it(composed):
     result = run(composed(*SMALL, "train.max_steps=11"))
-    metrics = pd.read_csv(complete(composed(*SMALL, "train.max_steps=11")).folder() / "metrics.csv")
+    metrics = pd.read_csv(resolve(composed(*SMALL, "train.max_steps=11")).folder / "metrics.csv")
     assert result["steps"] == 11 and list(metrics["step"]) == [8, 11]
     assert metrics["lr"].iloc[-1] < 0.1 * metrics["lr"].iloc[0]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lpss.errors import UsageError
-from lpss.optim.lpsgd import SphereOptimizer
+from lpss.optim.protocol import latent_weights
 from lpss.options import check_range, make_options
 from lpss.schedules.cosine import cosine
 from lpss.sparse.distributions import active_counts
@@ -151,9 +151,9 @@ class Method:
         """Multiply each neuron's weights by sqrt(fan-in / active fan-in), as if initialised for the inputs it has left
         (Evci et al. 2022): else activations shrink by sqrt(density) in every layer. Weights on the sphere stay there.
         """
-        on_sphere = isinstance(self.optimizer, SphereOptimizer)
+        weights = latent_weights(self.optimizer)
         for name, layer in self.masks.layers.items():
-            if not (on_sphere and self.optimizer.p_of(layer.weight)):
+            if weights.p_of(layer.weight) is None:
                 active = self.masks[name].flatten(1).sum(1).clamp(min=1)
                 scale = (self.masks[name][0].numel() / active).sqrt()
                 layer.weight.mul_(scale.view(-1, *[1] * (layer.weight.dim() - 1)))
@@ -162,17 +162,14 @@ class Method:
     def set_mask(self, name: str, active: Tensor, new_values: Tensor | None = None) -> None:
         """A layer's new mask (bool). New connections start at `new_values` (a weight tensor; zero where None), and
         neurons that live on a sphere go back on it."""
-        weight, mask, optimizer = self.masks.layers[name].weight, self.masks[name], self.optimizer
+        weight, mask, weights = self.masks.layers[name].weight, self.masks[name], latent_weights(self.optimizer)
         new = active & ~mask.bool() if new_values is not None else None
-        self.masks.update(name, active, optimizer, self.unmasked_state)
-        on_sphere = isinstance(optimizer, SphereOptimizer)
+        self.masks.update(name, active, self.optimizer, self.unmasked_state)
         if new_values is not None:
-            latent = optimizer.latent(weight) if on_sphere else weight
-            values = optimizer.to_latent(weight, new_values) if on_sphere else new_values
-            latent.copy_(torch.where(new, values, latent))
-        if on_sphere:
-            optimizer.retract(weight)
-            weight.mul_(mask)
+            latent = weights.latent(weight)
+            latent.copy_(torch.where(new, weights.to_latent(weight, new_values), latent))
+        weights.retract(weight)
+        weight.mul_(mask)  # a latent tensor that is not masked has values off the mask
 
     def gradient(self, name: str) -> Tensor:
         """The layer's dense gradient. Raises UsageError where backward has not been run."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lpss import sphere
 from lpss.errors import UsageError
-from lpss.optim.lpsgd import SphereOptimizer
+from lpss.optim.protocol import latent_weights
 from lpss.options import check_range
 from lpss.registries import METHODS
 from lpss.sparse.methods.base import Method, Window
@@ -89,22 +89,31 @@ class LpSS(Method):
 
     def start(self) -> None:
         self.born: dict[str, Tensor] = {}
-        if self.config.grow_init == "stale" and isinstance(self.optimizer, SphereOptimizer):
-            self.unmasked_state = ("v",)
-            for layer in self.masks.layers.values():
-                self.optimizer.latent(layer.weight)  # v of all connections, before the first mask hides some
+        if self.config.grow_init == "stale":
+            self.unmasked_state = self._latent_state()
         if self.config.grow_init == "grace":
             never = -self.config.grace_steps
             self.born = {name: torch.full_like(mask, never, dtype=torch.int32) for name, mask in self.masks.items()}
         self.start_random(min(self.config.start_sparsity, self.sparsity), "uniform")
 
+    def _latent_state(self) -> tuple[str, ...]:
+        """The names of the optimizer's state that is a latent tensor (v of LpSGD-m).
+
+        Called before the first mask hides some connections, so that the latent tensors hold values for all of them.
+        """
+        weights, names = latent_weights(self.optimizer), set()
+        for weight in (layer.weight for layer in self.masks.layers.values()):
+            latent = weights.latent(weight)
+            names |= {key for key, value in self.optimizer.state.get(weight, {}).items() if value is latent}
+        return tuple(sorted(names))
+
     def preflight_warnings(self) -> list[str]:
         """That p is too large for dropping alone to reach the sparsity, where nothing makes up for it at the end."""
         if self.config.exact_finish or not self.sparsity:
             return []
-        on_sphere = isinstance(self.optimizer, SphereOptimizer)
+        p_of = latent_weights(self.optimizer).p_of
         weights = [layer.weight for layer in self.masks.layers.values()]
-        layers = [(w[0].numel(), w.numel(), self.optimizer.p_of(w) if on_sphere else None) for w in weights]
+        layers = [(w[0].numel(), w.numel(), p_of(w)) for w in weights]
         line = shortfall(layers, self.sparsity, self.config.zeta_w)
         return [line] if line else []
 

@@ -1,0 +1,106 @@
+"""From a resolved run to the parts it is made of: data, net, optimizer, method, step."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from lpss.data import AugmentConfig, Batches, Dataset, eval_batches, hold_out, load
+from lpss.models import build_model
+from lpss.optim.build import build_optimizer
+from lpss.optim.groups import layer_p
+from lpss.registries import DATASETS, METHODS
+from lpss.schedules import build_schedule
+from lpss.sparse.methods import Method
+from lpss.train.compute import ComputeOptions
+from lpss.train.cost import Cost
+from lpss.train.distributed import SINGLE_PROCESS, Processes
+from lpss.train.environment import choose_device, reset_peak_memory
+from lpss.train.fingerprint import fingerprints
+from lpss.train.resolve import ResolvedRun
+from lpss.train.step import TrainStep, make_step
+
+EVAL_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one run is made of. `p`: layer name -> p of the sphere its weights are on, None for off it."""
+
+    device: torch.device
+    compute: ComputeOptions
+    batches: Batches
+    eval_batches: Callable[[], Iterable]
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    method: Method
+    schedule: Callable[[float], float]
+    step: TrainStep
+    cost: Cost
+    total_steps: int
+    p: dict[str, float | None]
+    fingerprints: dict[str, str]
+
+
+def load_data(run: ResolvedRun, *, download: bool) -> Dataset:
+    """The run's data set as it is, before a validation part is held out. Raises DataError or UsageError."""
+    return load(DATASETS.options(run.config.dataset), run.config.data.root, download)
+
+
+def build(run: ResolvedRun, processes: Processes = SINGLE_PROCESS) -> Parts:
+    """Load the data and make everything else. Sets torch's threads and seed.
+
+    Raises UsageError for settings that do not fit together or this machine, DataError for data.
+    """
+    config, train = run.config, run.config.train
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = choose_device(config.device)
+    reset_peak_memory(device)
+    processes.check_batch(train.batch_size)
+    with processes.main_process_first():
+        data = load_data(run, download=config.data.download)
+    prints = fingerprints(data, config.plugins)
+    if train.validation:
+        data = hold_out(data, train.validation, config.seed)
+    shard = (processes.rank, processes.size)
+    augment = AugmentConfig.of(config.dataset["augment"])
+    normal = {"device": device, "mean": data.mean, "std": data.std}
+    batches = Batches(data.train, train.batch_size, seed=config.seed, augment=augment, shard=shard, **normal)
+    test = data.test.to(device)
+    total_steps = min(train.epochs * len(batches), train.max_steps or train.epochs * len(batches))
+
+    torch.manual_seed(config.seed)
+    compute = ComputeOptions.choose(train, device, steps=total_steps, processes=processes.size)
+    net = build_model(config.model, {}, data.input_shape, data.classes).to(device)
+    net = compute.apply(processes.synchronous_norms(net, device), device)
+    schedule = build_schedule(config.schedule)
+    optimizer = build_optimizer(net, config.optimizer, exclude=config.sphere.exclude, sparsity=config.sparsity)
+    method = METHODS.find(config.method["name"])(
+        net,
+        optimizer,
+        sparsity=config.sparsity,
+        total_steps=total_steps,
+        exclude=config.mask.exclude,
+        rescale=config.mask.rescale,
+        seed=config.seed,
+        **{key: value for key, value in config.method.items() if key != "name"},
+    )
+    example = next(eval_batches(test, EVAL_BATCH, **normal))[0][:1]
+    return Parts(
+        device=device,
+        compute=compute,
+        batches=batches,
+        eval_batches=partial(eval_batches, test, EVAL_BATCH, shard=shard, **normal),
+        net=net,
+        optimizer=optimizer,
+        method=method,
+        schedule=schedule,
+        step=make_step(net, method, compute, model=processes.wrap(net)),
+        cost=Cost(net, method.masks, example),
+        total_steps=total_steps,
+        p=layer_p(net, config.optimizer.get("p"), exclude=config.sphere.exclude, sparsity=config.sparsity),
+        fingerprints=prints,
+    )

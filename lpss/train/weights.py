@@ -1,0 +1,57 @@
+"""weights.safetensors and layers.csv: what a trained net is, as files."""
+
+import math
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from lpss.errors import DataError
+from lpss.files import write_atomically
+from lpss.sparse.methods import Method
+
+
+def save_weights(path: Path, net: nn.Module, method: Method) -> None:
+    """Write the net's state dict as `net.<key>` and the masks as `mask.<layer>` (bool). Raises LpssError."""
+    tensors = {f"net.{key}": value for key, value in net.state_dict().items()}
+    tensors |= {f"mask.{name}": mask for name, mask in method.masks.state_dict().items()}
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary))
+
+
+def load_weights(path: Path | str, net: nn.Module) -> dict[str, torch.Tensor]:
+    """Load a run's weights.safetensors into `net`; returns the masks (layer name -> bool). Raises DataError."""
+    try:
+        tensors = load_file(path)
+        net.load_state_dict({key[4:]: value for key, value in tensors.items() if key.startswith("net.")})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise DataError(f"{path} does not hold this net's weights: {str(error).splitlines()[0]}") from None
+    return {key[5:]: value for key, value in tensors.items() if key.startswith("mask.")}
+
+
+def layer_rows(method: Method, p: dict[str, float | None]) -> list[dict]:
+    """A dict a maskable layer, with the fields of layers.csv; `p`: layer name -> p of its sphere, None for off it."""
+    active, empty, requested = method.masks.active(), method.masks.empty_neurons(), method.requested_density()
+    hoyer = {name: float(neurons.nanmean()) for name, neurons in method.masks.hoyer_sparsity().items()}
+    rows = []
+    for name, layer in method.masks.layers.items():
+        weight = layer.weight.detach()
+        density = active[name] / weight.numel()
+        rows.append(
+            {
+                "layer": name,
+                "role": layer.role,
+                "shape": "x".join(map(str, weight.shape)),
+                "p": p.get(name),
+                "weights": weight.numel(),
+                "active": active[name],
+                "density_requested": requested[name],
+                "density_reached": density,
+                "sparsity_reached": 1 - density,
+                "hoyer_sparsity": hoyer.get(name, math.nan),
+                "empty_neurons": empty[name],
+            }
+        )
+    return rows

@@ -1,0 +1,30 @@
+"""The run folder's files."""
+
+import json
+
+import pytest
+
+from lpss.errors import LpssError
+from lpss.record import RunFolder
+
+
+def test_the_result_is_valid_json_without_nan_and_ends_the_checkpoint(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.checkpoint.write_bytes(b"")
+    assert folder.result() is None
+    facts = {"status": "diverged", "accuracy_last": float("nan"), "b": {"c": [float("inf"), 1.5]}, "p": {0.5: 1.2}}
+    folder.write_result(facts)
+    stored = json.loads((tmp_path / "run.json").read_text(), parse_constant=pytest.fail)
+    assert stored == facts | {"accuracy_last": None, "b": {"c": [None, 1.5]}, "p": {"0.5": 1.2}}
+    assert folder.result()["b"]["c"] == [None, 1.5] and not folder.checkpoint.exists()
+
+
+def test_a_half_written_result_counts_as_none(tmp_path):
+    (tmp_path / "run.json").write_text('{"status": "fin')
+    assert RunFolder(tmp_path).result() is None
+
+
+def test_an_output_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LpssError, match="run.json could not be written"):
+        RunFolder(tmp_path / "file" / "below").write_result({"status": "finished"})
