@@ -287,7 +287,7 @@ def test_what_a_killed_process_left_half_written_is_removed(composed):
     config = resolve(composed(*SMALL, "train.epochs=1"))
     config.folder.mkdir(parents=True)
     (config.folder / ".run.json.x1y2").write_text('{"status": "fini')
-    run(config)
+    run(config.config)
     assert sorted(path.name for path in config.folder.iterdir() if path.name != ".lock") == [
         "config.yaml",
         "layers.csv",
