@@ -2,11 +2,11 @@
 
     python scripts/reproduce_table4.py --datasets letter,dna --sparsities 0.9 --seeds 0,1,2 --methods lpss,rigl
 
-Two tables: `table4`, the paper's models as they are, and `table4_best`, with what makes every method better
-(conf/experiment/table4, table4_best). Runs that have ended (run folders in OUTPUT/runs) are not trained again and
-interrupted ones go on, so the same command finishes what another left. Runs of which only their line in results.csv is
-left stay in the tables until they are trained again; with --trust they are not. Image data sets are part of it where
-there is a GPU or with --images yes.
+Two tables: `table4`, the paper's models as they are, and `table4_best`, with what improves every method
+(conf/experiment/table4.yaml, table4_best.yaml; settings by data set and method: conf/table4.yaml). Runs that have ended
+(run folders in OUTPUT/runs) are not trained again and interrupted ones continue, so the same command finishes what
+another left. Runs whose only trace is their line in results.csv stay in the tables until they are trained again, which
+--trust avoids. Image data sets are trained where there is a GPU, or with --images yes.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import torch
-from table4 import METHODS, sparsities_of, words
+from table4 import METHODS, has_dataset, sparsities_of, words
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -28,7 +28,6 @@ from lpss.report.collect import collect
 from lpss.train.environment import usable_cores
 from lpss.train.run import complete
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
 TABLES = ("table4", "table4_best")
 UCI = ("adult", "connect4", "dna", "mushroom", "letter", "climate", "web")
 IMAGES = {  # name -> training images, input shape, classes
@@ -65,7 +64,7 @@ def planned(args: argparse.Namespace, datasets: list[str]) -> list[list[str]]:
         for seed in args.seeds
         for experiment in args.tables
         for dataset in datasets
-        if (CONF / "experiment" / experiment / f"{dataset}.yaml").exists()
+        if has_dataset(experiment, dataset)
         for method in args.methods
         for sparsity in sparsities_of(method, args.sparsities)
     ]
@@ -102,7 +101,7 @@ def hours_of_a_run(dataset: str) -> float:
     images, shape, classes = IMAGES[dataset]
     net = build_model(config.model, {}, shape, classes)
     x, y = torch.zeros(16, *shape), torch.zeros(16, dtype=torch.long)
-    for _ in range(2):  # the first time counts not
+    for _ in range(2):  # the first is warm-up
         start = time.perf_counter()
         F.cross_entropy(net(x), y).backward()
         seconds = time.perf_counter() - start

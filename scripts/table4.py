@@ -1,6 +1,10 @@
-"""What the scripts of Table 4 share: its methods, and lists on the command line."""
+"""What the scripts of Table 4 share: its methods and data sets, and lists on the command line."""
 
 from collections.abc import Sequence
+
+import yaml
+
+from lpss.cli.compose import config_folder
 
 METHODS = ("dense", "set", "static", "rigl", "snip", "gmp", "lpss")
 
@@ -13,3 +17,9 @@ def words(text: str) -> list[str]:
 def sparsities_of(method: str, sparsities: Sequence) -> Sequence:
     """Those to train a method at: dense has none to vary."""
     return [0.0] if method == "dense" else sparsities
+
+
+def has_dataset(table: str, dataset: str) -> bool:
+    """Whether experiment=TABLE/DATASET exists, as a file or in conf/table4.yaml."""
+    settings = yaml.safe_load((config_folder() / "table4.yaml").read_text(encoding="utf-8"))["one_method"]
+    return dataset in settings.get(table, {}) or (config_folder() / "experiment" / table / f"{dataset}.yaml").exists()

@@ -4,8 +4,7 @@
 
 For every data set and method it trains each candidate of GRIDS at the sparsities asked for and prints the mean accuracy
 on the validation part (a fifth of the training set, another for each seed), the best first. Finished runs are kept in
-outputs/tuning and are not trained again. What it prints is then written, by hand, into conf/experiment/<table> and
-conf/tuned/<table>.
+outputs/tuning and are not trained again. What it prints is then written, by hand, into conf/table4.yaml.
 """
 
 import argparse
@@ -34,7 +33,7 @@ def main() -> int:
             failed += 1
             continue
         dataset, method, choice = described[outcome.overrides]
-        # A diverged run is worth nothing, however its last epoch ended.
+        # A diverged run counts as accuracy 0, whatever its last epoch's.
         accuracy = outcome.result["accuracy_last"] if outcome.result["status"] == "finished" else 0.0
         rows.append((dataset, method, choice, outcome.result["sparsity"], accuracy or 0.0))
     print(summary(rows))
@@ -77,8 +76,8 @@ def _arguments() -> argparse.Namespace:
     def numbers(text: str) -> list[float]:
         return [float(word) for word in words(text)]
 
-    parser.add_argument("table", help="a folder of conf/experiment: table4, table4_best or table4_short")
-    parser.add_argument("datasets", nargs="+", help="experiments in it")
+    parser.add_argument("table", help="an experiment: table4, table4_best or table4_short")
+    parser.add_argument("datasets", nargs="+", help="its data sets (of table4_short: mnist, mnist_cnn)")
     parser.add_argument("--methods", type=words, default=METHODS)
     parser.add_argument("--sparsities", type=numbers, default=[0.5, 0.9])
     parser.add_argument("--seeds", type=words, default=["0"])

@@ -1,12 +1,20 @@
 """The yaml files: each composes, agrees with the class it configures, and each experiment trains."""
 
+import json
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
 
+from lpss.cli.compose import compose_run, config_folder, register_configs
+from lpss.config import RunConfig, plain_config
 from lpss.data import DATASETS
+from lpss.errors import UsageError
 from lpss.models import MODELS
 from lpss.optim.build import OPTIMIZERS
 from lpss.optim.schedules import SCHEDULES
@@ -16,8 +24,11 @@ from lpss.train.run import complete, run
 CONF = Path(__file__).resolve().parents[1] / "conf"
 CHOICES = {
     group: sorted(path.relative_to(CONF / group).with_suffix("").as_posix() for path in (CONF / group).rglob("*.yaml"))
-    for group in ("dataset", "model", "optimizer", "method", "schedule", "experiment", "tuned")
+    for group in ("dataset", "model", "optimizer", "method", "schedule", "experiment")
 }
+TABLE4 = yaml.safe_load((CONF / "table4.yaml").read_text())["one_method"]
+EXPERIMENTS = CHOICES["experiment"] + [f"{name}/{data}" for name in TABLE4 if "/" not in name for data in TABLE4[name]]
+EXPERIMENTS = [name for name in EXPERIMENTS if name not in TABLE4 or "/" in name]  # which need a data set
 NEEDS_IMAGES = {"cnn_mnist": "dataset=mnist", "cnn_fashion_mnist": "dataset=mnist", "wrn": "dataset=mnist"}
 
 
@@ -55,7 +66,7 @@ def test_optimizer_files_show_every_option_with_its_default(name):
     ) | ({"p": "auto"} if name != "sgd" else {})
 
 
-@pytest.mark.parametrize("name", CHOICES["experiment"])
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_trains(composed, name):
     config = composed(f"experiment={name}", "train.max_steps=1", "train.batch_size=8")
     assert config.experiment_name == name.split("/")[0]
@@ -73,12 +84,57 @@ def test_every_experiment_trains(composed, name):
     assert result["steps"] == 1 and result["experiment"] == name.split("/")[0]
 
 
-@pytest.mark.parametrize("name", CHOICES["tuned"])
-def test_tuned_settings_belong_to_an_experiment_and_give_way_to_the_command_line(composed, name):
-    experiment, _, method = name.rpartition("/")
-    assert experiment in CHOICES["experiment"]
-    for key, value in yaml.safe_load((CONF / "tuned" / f"{name}.yaml").read_text())["optimizer"].items():
-        chosen = (f"experiment={experiment}", f"method={method}")
-        assert composed(*chosen).optimizer[key] == value
-        if key == "lr":
-            assert composed(*chosen, "optimizer.lr=0.123").optimizer["lr"] == 0.123
+@pytest.mark.parametrize("name, dataset", [(name, data) for name, sets in TABLE4.items() for data in sets])
+def test_tuned_settings_hold_for_their_method_and_give_way_to_the_command_line(composed, name, dataset):
+    method, settings = list(TABLE4[name][dataset].items() or [("lpss", {})])[-1]
+    chosen = (f"experiment={name}", f"dataset={dataset}", f"method={method}")
+    config = composed(*chosen).to_dict()
+    for group, values in settings.items():
+        assert {key: config[group][key] for key in values} == values
+    assert composed(*chosen, "optimizer.lr=0.123").optimizer["lr"] == 0.123
+    if "/" not in name:
+        assert composed(f"experiment={name}/{dataset}", f"method={method}").to_dict() == config
+
+
+def test_an_experiment_for_many_data_sets_asks_for_one():
+    with pytest.raises(UsageError, match="You must specify 'dataset'"):
+        compose_run(["experiment=table4_best"])
+
+
+def test_cfg_job_shows_the_tuned_settings():
+    command = [sys.executable, "-m", "lpss.cli.train", "experiment=table4_best", "dataset=web", "method=set"]
+    shown = yaml.safe_load(subprocess.run([*command, "--cfg", "job"], capture_output=True, text=True).stdout)
+    assert (shown["optimizer"]["lr"], shown["method"]["distribution"]) == (0.03, "erk")
+    assert (shown["train"]["batch_size"], shown["model"]["norm"], shown["schedule"]["warmup"]) == (32, "batch", 0.0)
+
+
+@pytest.fixture(scope="module")
+def runs() -> pd.DataFrame:
+    """The finished runs of Table 4, a row each."""
+    return pd.read_csv(CONF.parent / "outputs/table4/results.csv")
+
+
+def hash_of(config: RunConfig) -> str:
+    return complete(config).hash()
+
+
+@pytest.mark.parametrize("seeds", [1, pytest.param(99, marks=pytest.mark.slow)])
+def test_a_finished_runs_config_has_the_hash_it_had(runs, seeds):
+    chosen = runs[runs["seed"] < seeds]
+    configs = map(plain_config, map(json.loads, chosen["config"]))
+    moved = chosen["folder"][[hash_of(config) for config in configs] != chosen["config_hash"]]
+    assert len(chosen) == (298 if seeds == 1 else len(runs)) and not len(moved)
+
+
+def test_the_command_of_a_finished_run_still_has_its_hash(runs):
+    """Else `make reproduce-table4` would train the run again, in another folder."""
+    cases = runs[runs["seed"] == 0].drop_duplicates(["experiment", "dataset", "model", "method"])
+    register_configs()
+    moved = []
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        for run in cases.itertuples():
+            experiment = f"{run.experiment}/{'mnist_cnn' if run.model == 'cnn_mnist' else run.dataset}"
+            words = [f"experiment={experiment}", f"method={run.method}", f"sparsity={run.sparsity}", "seed=0"]
+            if hash_of(plain_config(compose("config", words))) != run.config_hash:
+                moved.append(words)
+    assert len(cases) == 130 and not moved

@@ -1,10 +1,12 @@
 """A run's config from overrides, as lpss-train composes it, without its command line."""
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import product
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir, initialize_config_module
+import yaml
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -14,10 +16,30 @@ from lpss.config import RunConfig, plain_config
 from lpss.errors import UsageError
 
 
-def config_path() -> str:
+def config_folder() -> Path:
     """The checkout's conf/ where it lies beside the package, else the copy inside the installed package."""
-    beside = Path(__file__).resolve().parents[2] / "conf"
-    return str(beside) if (beside / "config.yaml").exists() else "pkg://lpss.conf"
+    package = Path(__file__).resolve().parents[1]
+    beside = package.parent / "conf"
+    return beside if (beside / "config.yaml").exists() else package / "conf"
+
+
+@cache
+def register_configs() -> None:
+    """Make known to Hydra what is no file of its own: the schema, and Table 4's settings (conf/table4.yaml)."""
+    store = ConfigStore.instance().store
+    store(name="schema", node=RunConfig)
+    table4 = yaml.safe_load((config_folder() / "table4.yaml").read_text(encoding="utf-8"))
+    for experiment, datasets in table4["one_method"].items():
+        short = "/" not in experiment
+        for dataset, methods in datasets.items():
+            if short:  # experiment=table4/letter says experiment=table4 dataset=letter
+                both = {"defaults": [f"/experiment/{experiment}", {"override /dataset": dataset}, "_self_"]}
+                store(group=f"experiment/{experiment}", name=dataset, node=both, package="_global_")
+            for name in (experiment, f"{experiment}/{dataset}")[: 1 + short]:
+                common = table4["all_methods"].get(dataset, {})
+                store(group=f"hydra/all_methods/{name}", name=dataset, node=common, package="_global_")
+                for method, settings in methods.items():
+                    store(group=f"hydra/one_method/{name}/{dataset}", name=method, node=settings, package="_global_")
 
 
 def compose_run(overrides: Sequence[str]) -> RunConfig:
@@ -43,12 +65,9 @@ def compose_sweep(experiment: str) -> list[tuple[str, ...]]:
 
 
 def _composed(overrides: Sequence[str], **options) -> DictConfig:
-    ConfigStore.instance().store(name="schema", node=RunConfig)
-    path = config_path()
-    packed = path.startswith("pkg://")
-    places = initialize_config_module(path[6:], "1.3") if packed else initialize_config_dir(path, version_base="1.3")
+    register_configs()
     try:
-        with places:
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
             return compose("config", list(overrides), **options)
     except HydraException as error:
         raise UsageError(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from None

@@ -6,7 +6,6 @@ import sys
 from concurrent.futures import BrokenExecutor
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -14,9 +13,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from lpss.cli import run_command
-from lpss.cli.compose import config_path
+from lpss.cli.compose import config_folder, register_configs
 from lpss.cli.repeat import repeat
-from lpss.config import RunConfig, plain_config
+from lpss.config import plain_config
 from lpss.errors import LpssError, UsageError
 
 log = logging.getLogger("lpss")
@@ -52,9 +51,9 @@ def main() -> None:
     if sys.argv[1:2] == ["--from"]:
         sys.exit(run_command("lpss-train", lambda: repeat(sys.argv[2:])))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here, where they become one line
-    ConfigStore.instance().store(name="schema", node=RunConfig)
+    register_configs()
     try:
-        hydra.main(version_base="1.3", config_path=config_path(), config_name="config")(job)()
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(job)()
     except (HydraException, OmegaConfBaseException) as error:
         _exit(UsageError(_one_line(error)))
     except LpssError as error:

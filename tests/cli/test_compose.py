@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from lpss.cli.compose import compose_run, compose_sweep, config_path
+from lpss.cli.compose import compose_run, compose_sweep, config_folder
 from lpss.errors import UsageError
 
 
@@ -16,7 +16,7 @@ def test_a_run_is_composed_as_on_the_command_line():
 
 def test_a_sweep_is_every_combination_its_file_names():
     runs = compose_sweep("fig4_short")
-    with open(f"{config_path()}/experiment/fig4.yaml") as file:
+    with open(f"{config_folder()}/experiment/fig4.yaml") as file:
         params = yaml.safe_load(file)["hydra"]["sweeper"]["params"]
     assert [run[1:] for run in runs] == [
         (f"optimizer={optimizer}", f"optimizer.p={p}")
