@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from lpss.cli.overrides import readable
 from lpss.config import RunConfig, plain_config
 from lpss.errors import UsageError
 
@@ -68,6 +69,6 @@ def _composed(overrides: Sequence[str], **options) -> DictConfig:
     register_configs()
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            return compose("config", list(overrides), **options)
+            return compose("config", [readable(override) for override in overrides], **options)
     except HydraException as error:
         raise UsageError(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from None

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lpss.cli import run_command
+from lpss.cli import CommandParser, run_command
 from lpss.data import DATASETS, default_root
 from lpss.data.sources import Status, expanded
 from lpss.data.store import readable
@@ -13,9 +13,9 @@ from lpss.errors import DataError, LpssError
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="lpss-data", description=__doc__.partition(": ")[2])
+    top = CommandParser(prog="lpss-data", description=__doc__.partition(": ")[2])
     top.add_argument("--root", type=Path, help="the data folder (default: $LPSS_DATA, else ~/.cache/lpss)")
-    commands = top.add_subparsers(dest="command", metavar="fetch")
+    commands = top.add_subparsers(dest="command", metavar="fetch", parser_class=argparse.ArgumentParser)
     fetch = commands.add_parser("fetch", help="download what is missing of the named sets, check the rest")
     fetch.add_argument("names", nargs="+", metavar="NAME")
     fetch.add_argument("--root", type=Path, default=argparse.SUPPRESS, help="the data folder")
@@ -74,8 +74,7 @@ def _run(options: argparse.Namespace) -> int | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `lpss-data` and return its exit code."""
-    options = parser().parse_args(argv)
-    return run_command("lpss-data", lambda: _run(options))
+    return run_command("lpss-data", lambda: _run(parser().parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lpss.cli import run_command
+from lpss.cli import CommandParser, run_command
 from lpss.errors import LpssError, UsageError
 from lpss.paper import FIGURES
 from lpss.paper.claims import claims_table
@@ -24,8 +24,7 @@ FORMATS = (".png", ".pdf")
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns 0, 1 where a run failed, or the exit code of the LpssError that it prints."""
-    args = _parser().parse_intermixed_args(argv)
-    return run_command("lpss-figures", lambda: _run(args))
+    return run_command("lpss-figures", lambda: _run(_parser().parse_intermixed_args(argv)))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -113,7 +112,7 @@ def _has_gpu() -> bool:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("lpss-figures", description=DESCRIPTION)
+    parser = CommandParser("lpss-figures", description=DESCRIPTION)
     add = parser.add_argument
     add("words", nargs="*", metavar="FIGURE | KEY=VALUE", help=f"all or {', '.join(FIGURES)}; settings of all runs")
     add("--schedule", choices=["auto", "short", "full"], default="auto", help="auto: full where there is a GPU")

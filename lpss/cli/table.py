@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from lpss.cli import run_command
+from lpss.cli import CommandParser, run_command
 from lpss.report.collect import collect, layers_of, of_experiment, to_results_csv, write_text
 from lpss.report.comparison_report import write_comparison
 from lpss.report.render import DEFAULT_LAYOUT, LAYOUTS, render
@@ -15,8 +15,7 @@ each data set, sparsity, method and differing setting. The table goes to stdout,
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns 0, or the exit code of the LpssError whose message it prints."""
-    args = _parser().parse_args(argv)
-    return run_command("lpss-table", lambda: _run(args))
+    return run_command("lpss-table", lambda: _run(_parser().parse_args(argv)))
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -57,7 +56,7 @@ def _remarks(runs) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("lpss-table", description=DESCRIPTION)
+    parser = CommandParser("lpss-table", description=DESCRIPTION)
     add = parser.add_argument
     add(
         "paths",
