@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def repeat(arguments: list[str]) -> int:
         values = OmegaConf.merge({**earlier["config"], "output": OUTPUT}, OmegaConf.from_dotlist(arguments[1:]))
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
         raise UsageError(f"{' '.join(arguments[1:])}: {str(error).splitlines()[0]}") from None
+    values["output"] = os.path.expanduser(str(values["output"]))
     config = plain_config(values)
     from lpss.train.run import run  # torch is imported only once the config has been checked
 

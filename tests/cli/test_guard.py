@@ -28,7 +28,7 @@ def test_exit_codes_and_one_line(capsys):
 def call(*words: str, redirect: str = "", **environment: str) -> subprocess.CompletedProcess:
     """A command as the shell starts it, with stdout or stderr redirected."""
     command = " ".join(shlex.quote(word) for word in (sys.executable, "-m", *words))
-    environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": ""} | environment
     return subprocess.run(f"{command} {redirect}", shell=True, capture_output=True, text=True, env=environment)
 
 
