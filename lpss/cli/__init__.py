@@ -42,10 +42,11 @@ def run_command(program: str, body: Callable[[], int | None]) -> int:
         _drop_stdout()
         return 0
     except OSError as error:
-        if error.filename is not None:  # a file's, not a stream's
-            raise
-        _drop_stdout()
-        print_error(program, f"cannot write the output: {error.strerror or error}")
+        if error.filename is None:  # a stream's
+            _drop_stdout()
+            print_error(program, f"cannot write the output: {error.strerror or error}")
+        else:
+            print_error(program, f"{error.filename}: {error.strerror}")
         return 1
 
 

@@ -1,4 +1,4 @@
-"""`lpss-data`: what data sets there are, which are on disk and whole, and fetching those that are not."""
+"""`lpss-data`: list the data sets and whether they are on disk and intact, and fetch those that are not."""
 
 import argparse
 import sys
@@ -23,17 +23,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def size(count: int) -> str:
-    """A number of bytes as people write it: 5.7 MB."""
+    """A number of bytes in a readable unit: 5.7 MB."""
     power = min((len(str(count)) - 1) // 3, 3)
     value = count / 1000**power
     return f"{value:.{1 if power and value < 10 else 0}f} {('B', 'kB', 'MB', 'GB')[power]}"
 
 
 def show(root: Path) -> None:
-    """Print a line a data set; a wrong or missing file is named below it."""
+    """Print one line per data set; a wrong or missing file is named below it."""
     print(f"data folder: {root}\n")
     print(f"{'name':15}{'state':10}{'size':>8}  {'licence':31}from")
-    wanting = []
+    missing = []
     for name in DATASETS:
         source = DATASETS[name]()
         try:
@@ -46,9 +46,9 @@ def show(root: Path) -> None:
         if status.detail:
             print(f"{'':15}{status.detail}")
         if status.state == "missing":
-            wanting.append(name)
-    if wanting:
-        print(f"\nto download what is missing: lpss-data fetch {' '.join(wanting)}")
+            missing.append(name)
+    if missing:
+        print(f"\nto download what is missing: lpss-data fetch {' '.join(missing)}")
 
 
 def fetch(root: Path, names: Sequence[str]) -> int:

@@ -19,7 +19,7 @@ OUTPUT = "outputs/again"  # not the run's own, where it would be skipped as fini
 
 
 def repeat(arguments: list[str]) -> int:
-    """Run it; 0 where every figure is the same, else 1. Raises UsageError for a file or an override that is none."""
+    """Run it; 0 if every number is the same, else 1. Raises UsageError for a wrong file or override."""
     if not arguments or any("=" not in argument for argument in arguments[1:]):
         raise UsageError("--from needs a run.json, then KEY=VALUE overrides: lpss-train --from RUN.json output=again")
     path = Path(arguments[0])
@@ -54,7 +54,7 @@ def _compare(earlier: dict, result: dict) -> int:
     if not changed:
         print(f"the same result: accuracy {result['accuracy_last']}, loss {result['loss_last']}")
         return 0
-    print("another result: " + ", ".join(f"{key} {earlier.get(key)} -> {result.get(key)}" for key in changed))
+    print("a different result: " + ", ".join(f"{key} {earlier.get(key)} -> {result.get(key)}" for key in changed))
     before, now = ({**run.get("versions", {}), **{k: run.get(k) for k in ABOUT}} for run in (earlier, result))
     moved = [f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]
     print("what else changed: " + (", ".join(moved) or "nothing that is recorded"))

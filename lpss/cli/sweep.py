@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lpss.errors import LpssError
+
 STATUSES = "LPSS_STATUSES"  # the environment variable with the file that jobs append their status to
 INTERRUPTED = "interrupted"
 SECONDS_TO_SAVE = 10
@@ -18,9 +20,13 @@ SECONDS_TO_SAVE = 10
 
 @contextmanager
 def status_file() -> Iterator[Path]:
-    """The file in which jobs note how they end, also those in other processes."""
-    with tempfile.TemporaryDirectory(prefix="lpss-") as folder:
-        path = Path(folder, "statuses")
+    """The file in which jobs, in whatever process, note how they end. Raises LpssError if none can be made."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="lpss-")
+    except OSError as error:
+        raise LpssError(f"no temporary folder can be made: {error.strerror}") from None
+    with folder:
+        path = Path(folder.name, "statuses")
         path.touch()
         os.environ[STATUSES] = str(path)
         try:

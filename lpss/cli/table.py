@@ -1,4 +1,4 @@
-"""lpss-table: run folders -> a table of means and standard deviations, figures, and what can be told apart."""
+"""lpss-table: run folders -> a table of means and standard deviations, figures, and comparisons of methods."""
 
 import argparse
 import sys
@@ -14,7 +14,7 @@ each data set, sparsity, method and differing setting. The table goes to stdout,
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns 0, or the exit code of the LpssError whose message it prints."""
+    """Run the command line; returns its exit code (see `run_command`)."""
     return run_command("lpss-table", lambda: _run(_parser().parse_args(argv)))
 
 
@@ -29,7 +29,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.results:
         to_results_csv(runs, args.results)
     if args.figure:
-        # matplotlib takes a second to load: only where it is used.
+        # matplotlib takes a second to load.
         from lpss.report.figures import accuracy_figure
 
         accuracy_figure(runs, args.figure, layers_of(runs))

@@ -21,7 +21,7 @@ _largest_p = cache(largest_p)  # the same in every row of one fan-in and law
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns 0, or the exit code of the LpssError whose message it prints."""
+    """Run the command line; returns its exit code (see `run_command`)."""
     return run_command("lpss-theory", lambda: _run(_parser().parse_args(argv)))
 
 

@@ -6,11 +6,9 @@ import pytest
 
 from lpss.cli.table import main
 
-RUN = {
-    "schema": 1, "status": "finished", "experiment": "x", "dataset": "cifar10", "model": "wrn",
-    "method": "set", "sparsity": 0.9, "seed": 0, "accuracy_last": 0.92, "accuracy_best": 0.93,
-    "evaluated_on": "test", "sparsity_weights": 0.9, "config": {}, "config_hash": "h",
-}  # fmt: skip
+RUN = {"schema": 1, "status": "finished", "experiment": "x", "dataset": "cifar10", "model": "wrn", "method": "set"}
+RUN |= {"sparsity": 0.9, "seed": 0, "accuracy_last": 0.92, "accuracy_best": 0.93, "evaluated_on": "test"}
+RUN |= {"sparsity_weights": 0.9, "config": {}, "config_hash": "h"}
 
 
 @pytest.fixture
