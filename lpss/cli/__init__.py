@@ -46,7 +46,7 @@ def run_command(program: str, body: Callable[[], int | None]) -> int:
             _drop_stdout()
             print_error(program, f"cannot write the output: {error.strerror or error}")
         else:
-            print_error(program, f"{error.filename}: {error.strerror}")
+            print_error(program, f"{error.filename}: {error.strerror or error}")
         return 1
 
 

@@ -98,10 +98,10 @@ def _hydra(statuses: Path) -> None:
     except BrokenExecutor:  # joblib's
         raise LpssError("a process of the sweep was killed (for its memory?); the same command continues it") from None
     except Exception as error:  # Hydra makes the output folder and reads files before any of our code runs
-        if isinstance(error, OSError):
-            if error.filename is None:  # what is printed cannot be written: run_command says so
-                raise
+        if isinstance(error, OSError) and error.filename:
             raise LpssError(f"output: {error.filename} cannot be used: {error.strerror}") from None
+        if isinstance(error, OSError) and error.errno:  # of a stream: run_command says so
+            raise
         if TRACEBACKS:
             raise
         raise UsageError(f"{' '.join(sys.argv[1:])}: {_one_line(error) or type(error).__name__}") from None

@@ -37,16 +37,10 @@ def results(tmp_path) -> str:
     """Two runs, so that the table has a plus-minus sign."""
     for seed in (0, 1):
         (tmp_path / f"{seed}").mkdir()
-        run = {
-            "status": "finished",
-            "method": "set",
-            "dataset": "digits",
-            "model": "mlp",
-            "sparsity": 0.9,
-            "seed": seed,
-        }
-        more = {"accuracy_last": 0.9 + seed / 100, "accuracy_best": 0.9, "evaluated_on": "test", "config_hash": "h"}
-        (tmp_path / f"{seed}" / "run.json").write_text(json.dumps(run | more))
+        run = {"schema": 1, "status": "finished", "method": "set", "dataset": "digits", "model": "mlp", "config": {}}
+        run |= {"sparsity": 0.9, "seed": seed, "accuracy_last": 0.9 + seed / 100, "accuracy_best": 0.9}
+        run |= {"evaluated_on": "test", "config_hash": "h"}
+        (tmp_path / f"{seed}" / "run.json").write_text(json.dumps(run))
     return str(tmp_path)
 
 
