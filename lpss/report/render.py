@@ -110,7 +110,7 @@ def _long(table: pd.DataFrame, style: Style, notes: Footnotes) -> tuple[list, in
             "n": str(row["n"]),
             "Best epoch": four(row["accuracy_best_mean"]),
             "Reached": decimals(row["sparsity_reached"], 3),
-            **({"By itself": decimals(row["sparsity_own"], 3)} if table["sparsity_own"].notna().any() else {}),
+            **({"Before finish": decimals(row["sparsity_own"], 3)} if table["sparsity_own"].notna().any() else {}),
             "Train FLOPs": decimals(row["train_flops"], 3),
             "Test FLOPs": decimals(row["inference_flops"], 3),
         }
@@ -198,7 +198,7 @@ def _legend(table: pd.DataFrame, layout: str) -> str:
     if layout == "long":
         text += "Reached: zeros among the maskable weights. "
         if table["sparsity_own"].notna().any():
-            text += "By itself: reached before the last update made it exact. "
+            text += "Before finish: the same before LpSS's last topology update, which sets it exactly. "
         text += "FLOPs: relative to dense."
     else:
         text += "s: sparsity reached (zeros among the maskable weights), where it is not the requested one."
