@@ -1,7 +1,10 @@
 """What a wheel must bring along, and what importing the package must not."""
 
+import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -25,35 +28,77 @@ def test_the_package_itself_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_a_wheel_holds_every_module_and_every_config_file(tmp_path):
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
     pytest.importorskip("setuptools", reason="building a wheel here needs setuptools")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "--no-deps",
-            "--no-build-isolation",
-            "--quiet",
-            "--wheel-dir",
-            str(tmp_path),
-            str(_copy(tmp_path / "source")),
-        ],
-        capture_output=True,
-        text=True,
-    )
+    folder = tmp_path_factory.mktemp("wheel")
+    options = ("--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(folder))
+    command = [sys.executable, "-m", "pip", "wheel", *options, str(_copy(folder / "source"))]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    held = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
+    return next(folder.glob("*.whl"))
+
+
+def test_a_wheel_holds_every_module_and_every_config_file(wheel):
+    held = set(zipfile.ZipFile(wheel).namelist())
     modules = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "lpss").rglob("*.py")}
     configs = {f"lpss/{path.relative_to(REPOSITORY)}" for path in (REPOSITORY / "conf").rglob("*.yaml")}
     assert modules | configs | {"lpss/report/published.csv", "lpss/optim/kernel.c"} <= held
 
 
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """installed("lpss-train", ...) runs a command of the wheel, installed in a venv of its own, in an empty folder.
+
+    torch and the like come from this environment, its own lpss does not (a folder that a .pth file names is searched
+    last, and its own .pth files, those of an editable lpss, are not read).
+    """
+    folder = tmp_path_factory.mktemp("installed")
+    venv = folder / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    options = ("install", "--no-deps", "--no-index", "--quiet", str(wheel))
+    pip = [sys.executable, "-m", "pip", "--python", str(venv / "bin/python"), *options]
+    subprocess.run(pip, check=True, env=environment)
+    packages = next((venv / "lib").glob("python*")) / "site-packages"
+    (packages / "of_the_tests.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    (work := folder / "work").mkdir()
+
+    def call(program: str, *words: str) -> str:
+        command = [str(venv / "bin" / program), *words]
+        environment["OMP_NUM_THREADS"] = "1"
+        done = subprocess.run(command, cwd=work, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, (command, done.stderr)
+        return done.stdout
+
+    place = call("python", "-c", "import lpss.conf; print(lpss.__file__, *lpss.conf.__path__)")
+    assert place.split() == [str(packages / "lpss/__init__.py"), str(packages / "lpss/conf")]
+    call.work = work
+    return call
+
+
+FEW = ("train.epochs=1", "train.max_steps=2", "train.batch_size=16", "threads=1")
+
+
+def test_every_command_of_an_installed_wheel_works(installed):
+    assert "outputs" in installed("lpss-train", "--cfg", "job", "experiment=table4_best/letter", "method=set")
+    installed("lpss-train", "-m", "dataset=digits", "method=lpss,static", *FEW)
+    assert "| Digits" in installed("lpss-table")
+    assert "digits" in installed("lpss-data")
+    assert ".7959" in installed("lpss-theory", "--d", "288", "--p", "1.2")
+
+
+def test_figures_of_an_installed_wheel(installed):
+    images = ("dataset=synthetic", "dataset.image_shape=[1,28,28]", "dataset.train_size=32", "dataset.test_size=20")
+    assert "fig2.png" in installed("lpss-figures", "fig2", "--workers", "2", "--output", "new", *images, *FEW)
+    (installed.work / "again").mkdir()
+    shutil.copy(REPOSITORY / "outputs/figures/fig2.csv", installed.work / "again")
+    assert "fig2.png" in installed("lpss-figures", "fig2", "--redraw", "--output", "again")
+    assert (installed.work / "again/fig2.pdf").stat().st_size > 5000
+
+
 def _copy(target: Path) -> Path:
     """The tracked parts of the source, so that building leaves nothing in the checkout."""
-    import shutil
-
     target.mkdir()
     for name in ("lpss", "conf"):
         shutil.copytree(REPOSITORY / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))

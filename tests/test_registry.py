@@ -124,7 +124,7 @@ def test_every_member_says_all_that_is_known_of_it(registry):
         found = registry.find(name)
         assert found.__name__ == member.class_name and found.__module__ == member.module and found.name == name
         assert member.label != name or registry.kind == "model", f"{registry.kind} {name} has no label"
-        assert member.description.endswith((".", ":")) or len(member.description) > 20, f"{name} has no description"
+        assert member.description.endswith("."), f"the first line of {name} must be a sentence"
         assert dataclasses.is_dataclass(found.Config)
         assert found.label == member.label and getattr(found, "order", LAST) == member.order
         if registry.kind in ("method", "optimizer") and name not in ("dense", "sgd"):

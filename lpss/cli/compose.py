@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from lpss.cli.overrides import readable
 from lpss.config import RunConfig, plain_config
 from lpss.errors import UsageError
 
@@ -25,7 +26,7 @@ def config_folder() -> Path:
 
 @cache
 def register_configs() -> None:
-    """Make known to Hydra what is no file of its own: the schema, and Table 4's settings (conf/table4.yaml)."""
+    """Register with Hydra what has no file of its own: the schema, and the settings in conf/table4.yaml."""
     store = ConfigStore.instance().store
     store(name="schema", node=RunConfig)
     table4 = yaml.safe_load((config_folder() / "table4.yaml").read_text(encoding="utf-8"))
@@ -50,7 +51,7 @@ def compose_run(overrides: Sequence[str]) -> RunConfig:
 def compose_sweep(experiment: str) -> list[tuple[str, ...]]:
     """The overrides of every run of `lpss-train -m experiment=...`, from what its file says in hydra.sweeper.params.
 
-    One run where it says nothing. Raises UsageError for an experiment that is not there.
+    One run if it says nothing. Raises UsageError for an unknown experiment.
     """
     chosen = f"experiment={experiment}"
     params = _composed([chosen], return_hydra_config=True).hydra.sweeper.params or {}
@@ -68,6 +69,6 @@ def _composed(overrides: Sequence[str], **options) -> DictConfig:
     register_configs()
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            return compose("config", list(overrides), **options)
+            return compose("config", [readable(override) for override in overrides], **options)
     except HydraException as error:
         raise UsageError(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from None

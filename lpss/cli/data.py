@@ -1,11 +1,11 @@
-"""`lpss-data`: what data sets there are, which are on disk and whole, and fetching those that are not."""
+"""`lpss-data`: list the data sets and whether they are on disk and intact, and fetch those that are not."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lpss.cli import run_command
+from lpss.cli import CommandParser, run_command
 from lpss.data import DATASETS, default_root
 from lpss.data.sources import Status, expanded
 from lpss.data.store import readable
@@ -13,9 +13,9 @@ from lpss.errors import DataError, LpssError
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="lpss-data", description=__doc__.partition(": ")[2])
+    top = CommandParser(prog="lpss-data", description=__doc__.partition(": ")[2])
     top.add_argument("--root", type=Path, help="the data folder (default: $LPSS_DATA, else ~/.cache/lpss)")
-    commands = top.add_subparsers(dest="command", metavar="fetch")
+    commands = top.add_subparsers(dest="command", metavar="fetch", parser_class=argparse.ArgumentParser)
     fetch = commands.add_parser("fetch", help="download what is missing of the named sets, check the rest")
     fetch.add_argument("names", nargs="+", metavar="NAME")
     fetch.add_argument("--root", type=Path, default=argparse.SUPPRESS, help="the data folder")
@@ -23,17 +23,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def size(count: int) -> str:
-    """A number of bytes as people write it: 5.7 MB."""
+    """A number of bytes in a readable unit: 5.7 MB."""
     power = min((len(str(count)) - 1) // 3, 3)
     value = count / 1000**power
     return f"{value:.{1 if power and value < 10 else 0}f} {('B', 'kB', 'MB', 'GB')[power]}"
 
 
 def show(root: Path) -> None:
-    """Print a line a data set; a wrong or missing file is named below it."""
+    """Print one line per data set; a wrong or missing file is named below it."""
     print(f"data folder: {root}\n")
     print(f"{'name':15}{'state':10}{'size':>8}  {'licence':31}from")
-    wanting = []
+    missing = []
     for name in DATASETS:
         source = DATASETS[name]()
         try:
@@ -46,9 +46,9 @@ def show(root: Path) -> None:
         if status.detail:
             print(f"{'':15}{status.detail}")
         if status.state == "missing":
-            wanting.append(name)
-    if wanting:
-        print(f"\nto download what is missing: lpss-data fetch {' '.join(wanting)}")
+            missing.append(name)
+    if missing:
+        print(f"\nto download what is missing: lpss-data fetch {' '.join(missing)}")
 
 
 def fetch(root: Path, names: Sequence[str]) -> int:
@@ -74,8 +74,7 @@ def _run(options: argparse.Namespace) -> int | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `lpss-data` and return its exit code."""
-    options = parser().parse_args(argv)
-    return run_command("lpss-data", lambda: _run(options))
+    return run_command("lpss-data", lambda: _run(parser().parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""lpss-figures: the paper's figures and claims, trained where runs are missing, then drawn."""
+"""lpss-figures: train the runs that the paper's figures lack, draw the figures, check the paper's claims."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lpss.cli import run_command
+from lpss.cli import CommandParser, run_command
 from lpss.errors import LpssError, UsageError, suggestion
 from lpss.files import write_text
 from lpss.paper import FIGURES
@@ -18,15 +18,14 @@ from lpss.record import ENDED, RunFolder
 from lpss.report.collect import collect
 from lpss.report.tables import finished
 
-DESCRIPTION = """The paper's figures: trains the runs that are missing (lpss-train -m experiment=fig...), writes the csv
-behind each figure and, from it, a png and a pdf; then what the figures say of the paper's claims."""
+DESCRIPTION = """The paper's figures: trains the runs that are missing (lpss-train -m experiment=fig...), writes each
+figure's csv and, from it, a png and a pdf; then prints which of the paper's claims the figures support."""
 FORMATS = (".png", ".pdf")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns 0, 1 where a run failed, or the exit code of the LpssError that it prints."""
-    args = _parser().parse_intermixed_args(argv)
-    return run_command("lpss-figures", lambda: _run(args))
+    """Run the command line; returns 1 if a run failed, else the exit code of `run_command`."""
+    return run_command("lpss-figures", lambda: _run(_parser().parse_intermixed_args(argv)))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -40,11 +39,11 @@ def _run(args: argparse.Namespace) -> int:
         if not args.redraw:
             runs = _runs(figure.experiments(short), overrides, args)
             if runs is None:
-                print(f"{name}: not drawn: it lacks runs, which the same command goes on with", file=sys.stderr)
+                print(f"{name}: not drawn: runs are missing; the same command continues them", file=sys.stderr)
                 complete = False
                 continue
             write_text(file, figure.table(runs).to_csv(index=False))
-        # From the file, always: a picture is the same whether its runs are still there or not.
+        # Always drawn from the file, so that the picture does not depend on whether the runs are still there.
         table = _read(file)
         figure.plot(table, *map(file.with_suffix, FORMATS))
         print(f"{name}: {file.with_suffix('.png')}, .pdf, .csv ({source_line(table)})")
@@ -61,21 +60,21 @@ def _chosen(words: Sequence[str]) -> tuple[list[str], list[str]]:
     names = [word for word in words if "=" not in word]
     for name in names:
         if name not in FIGURES and name != "all":
-            raise UsageError(f"unknown figure {name!r}{suggestion(name, [*FIGURES, 'all'])}; known: all, "
-                             f"{', '.join(FIGURES)}")  # fmt: skip
+            known = ", ".join(["all", *FIGURES])
+            raise UsageError(f"unknown figure {name!r}{suggestion(name, [*FIGURES, 'all'])}; known: {known}")
     if not names:
         raise UsageError(f"which figure? all, or some of {', '.join(FIGURES)}")
     return [name for name in FIGURES if name in names or "all" in names], overrides
 
 
 def _runs(experiments: Sequence[str], overrides: list[str], args: argparse.Namespace) -> pd.DataFrame | None:
-    """The finished runs of these experiments, trained where need be; None where one has not ended."""
+    """The finished runs of these experiments, trained where they are missing; None if one failed."""
     from lpss.cli.compose import compose_run, compose_sweep
     from lpss.cli.progress import train
     from lpss.train.environment import usable_cores
     from lpss.train.resolve import resolve
 
-    planned = {}  # folder -> overrides: what a sweep names twice is one run
+    planned = {}  # folder -> overrides: a run that two sweeps name is trained once
     for experiment in experiments:
         for run in compose_sweep(experiment):
             run = (*run, f"output={args.output / 'runs'}", *overrides)
@@ -111,7 +110,7 @@ def _has_gpu() -> bool:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("lpss-figures", description=DESCRIPTION)
+    parser = CommandParser("lpss-figures", description=DESCRIPTION)
     add = parser.add_argument
     add("words", nargs="*", metavar="FIGURE | KEY=VALUE", help=f"all or {', '.join(FIGURES)}; settings of all runs")
     add("--schedule", choices=["auto", "short", "full"], default="auto", help="auto: full where there is a GPU")

@@ -1,4 +1,4 @@
-"""Many runs at once, with a line that says how far they are; for the commands and scripts that start them."""
+"""Train many runs at once with a progress bar, for the commands and scripts that need them."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from lpss.train.pool import Outcome, run_many
 
 
 def train(runs: Sequence[Sequence[str]], workers: int) -> Iterator[Outcome]:
-    """Train all runs (lists of overrides); says how far it is, and which failed."""
+    """Train all runs (lists of overrides) and yield their outcomes; the progress bar counts the failed ones."""
     failed = 0
     with tqdm(total=len(runs), unit="run", smoothing=0.05, mininterval=1 if sys.stderr.isatty() else 30) as bar:
         for outcome in run_many(runs, workers=workers, compose=compose_run):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -18,7 +19,7 @@ OUTPUT = "outputs/again"  # not the run's own, where it would be skipped as fini
 
 
 def repeat(arguments: list[str]) -> int:
-    """Run it; 0 where every figure is the same, else 1. Raises UsageError for a file or an override that is none."""
+    """Run it; 0 if every number is the same, else 1. Raises UsageError for a wrong file or override."""
     if not arguments or any("=" not in argument for argument in arguments[1:]):
         raise UsageError("--from needs a run.json, then KEY=VALUE overrides: lpss-train --from RUN.json output=again")
     path = Path(arguments[0])
@@ -27,6 +28,7 @@ def repeat(arguments: list[str]) -> int:
         values = OmegaConf.merge({**earlier["config"], "output": OUTPUT}, OmegaConf.from_dotlist(arguments[1:]))
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
         raise UsageError(f"{' '.join(arguments[1:])}: {str(error).splitlines()[0]}") from None
+    values["output"] = os.path.expanduser(str(values["output"]))
     config = plain_config(values)
     from lpss.train.run import run  # torch is imported only once the config has been checked
 
@@ -52,7 +54,7 @@ def _compare(earlier: dict, result: dict) -> int:
     if not changed:
         print(f"the same result: accuracy {result['accuracy_last']}, loss {result['loss_last']}")
         return 0
-    print("another result: " + ", ".join(f"{key} {earlier.get(key)} -> {result.get(key)}" for key in changed))
+    print("a different result: " + ", ".join(f"{key} {earlier.get(key)} -> {result.get(key)}" for key in changed))
     moved = changes(earlier, result)
     if earlier.get("config_hash") != result["config_hash"]:
         moved.append(f"config_hash {earlier.get('config_hash')} -> {result['config_hash']}")

@@ -1,9 +1,9 @@
-"""lpss-table: run folders -> a table of means and standard deviations, figures, and what can be told apart."""
+"""lpss-table: run folders -> a table of means and standard deviations, figures, and comparisons of methods."""
 
 import argparse
 import sys
 
-from lpss.cli import run_command
+from lpss.cli import CommandParser, run_command
 from lpss.files import write_text
 from lpss.report.collect import collect, layers_of, of_experiment, to_results_csv
 from lpss.report.comparison_report import write_comparison
@@ -15,9 +15,8 @@ each data set, sparsity, method and differing setting. The table goes to stdout,
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns 0, or the exit code of the LpssError whose message it prints."""
-    args = _parser().parse_args(argv)
-    return run_command("lpss-table", lambda: _run(args))
+    """Run the command line; returns its exit code (see `run_command`)."""
+    return run_command("lpss-table", lambda: _run(_parser().parse_args(argv)))
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -31,7 +30,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.results:
         to_results_csv(runs, args.results)
     if args.figure:
-        # matplotlib takes a second to load: only where it is used.
+        # matplotlib takes a second to load.
         from lpss.report.figures import accuracy_figure
 
         accuracy_figure(runs, args.figure, layers_of(runs))
@@ -58,7 +57,7 @@ def _remarks(runs) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("lpss-table", description=DESCRIPTION)
+    parser = CommandParser("lpss-table", description=DESCRIPTION)
     add = parser.add_argument
     add(
         "paths",

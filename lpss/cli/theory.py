@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 from itertools import product
 
-from lpss.cli import run_command
+from lpss.cli import CommandParser, run_command
 from lpss.errors import UsageError
 from lpss.report.render import markdown_table
 from lpss.report.tables import decimals, four
@@ -21,9 +21,8 @@ _largest_p = cache(largest_p)  # the same in every row of one fan-in and law
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns 0, or the exit code of the LpssError whose message it prints."""
-    args = _parser().parse_args(argv)
-    return run_command("lpss-theory", lambda: _run(args))
+    """Run the command line; returns its exit code (see `run_command`)."""
+    return run_command("lpss-theory", lambda: _run(_parser().parse_args(argv)))
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -60,7 +59,7 @@ def _legend(args: argparse.Namespace) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("lpss-theory", description=DESCRIPTION)
+    parser = CommandParser("lpss-theory", description=DESCRIPTION)
     add = parser.add_argument
     add("--d", type=int, nargs="+", required=True, help="fan-ins, at least 2")
     add("--p", type=float, nargs="+", required=True, help="values of p, greater than 1")

@@ -3,7 +3,9 @@
 import logging
 import os
 import sys
+from collections import Counter
 from concurrent.futures import BrokenExecutor
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -12,30 +14,45 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from lpss.cli import run_command
+import lpss
+from lpss.cli import Interrupted, print_error, run_command
 from lpss.cli.compose import config_folder, register_configs
+from lpss.cli.members import list_members
+from lpss.cli.overrides import hydra_arguments
 from lpss.cli.repeat import repeat
+from lpss.cli.sweep import Workers, count, interruptible, note_status, status_file, stop_requested
 from lpss.config import plain_config
 from lpss.errors import LpssError, UsageError
 
+PROGRAM = "lpss-train"
 log = logging.getLogger("lpss")
 TRACEBACKS = "HYDRA_FULL_ERROR" in os.environ  # Hydra's own switch
 
 
 def job(config: DictConfig) -> float | None:
-    """One run; returns its last accuracy, which sweepers such as Optuna maximise."""
+    """One run; returns its last accuracy, which sweepers such as Optuna maximise (None for an interrupted one)."""
     logging.captureWarnings(True)
+    accuracy = None
+    with interruptible():
+        if not stop_requested():
+            accuracy = _train(config)
+    return accuracy
+
+
+def _train(config: DictConfig) -> float:
     try:
         settings = plain_config(config)
         from lpss.train.run import run  # torch is imported only once a config has been composed and checked
 
         result = run(settings, bar=sys.stderr.isatty())
     except LpssError as error:
+        note_status("failed")
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             _exit(error)
         log.error("%s: %s", " ".join(HydraConfig.get().overrides.task), error)
         raise  # the sweep goes on; Hydra raises it again at the end
     except Exception as error:
+        note_status("failed")
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             if TRACEBACKS:
                 raise
@@ -43,40 +60,75 @@ def job(config: DictConfig) -> float | None:
         log.exception("%s: failed", " ".join(HydraConfig.get().overrides.task))
         # Neither a traceback nor every exception can be sent from a launcher's process.
         raise LpssError(f"{type(error).__name__}: {error}") from None
+    note_status(result["status"])
     return result["accuracy_last"]
 
 
-def main() -> None:
-    """Entry point. Exit codes: 0, 1 for a failure, 2 for a wrong command or config, 130 for Ctrl-C."""
-    if sys.argv[1:2] == ["--from"]:
-        sys.exit(run_command("lpss-train", lambda: repeat(sys.argv[2:])))
+def main() -> int:
+    """Run the command line. Returns 0, 1 for a failure or where all runs diverged, 2 for a wrong command or config, 130
+    for Ctrl-C."""
+    return run_command(PROGRAM, lambda: _main(sys.argv[1:]))
+
+
+def _main(argv: list[str]) -> int:
+    if "--version" in argv:
+        print(PROGRAM, lpss.__version__)
+        return 0
+    if argv[:1] == ["--list"]:
+        return list_members(argv[1:])
+    if argv[:1] == ["--from"]:
+        return repeat(["rerun=always" if word == "--force" else word for word in argv[1:]])
+    sys.argv[1:] = hydra_arguments(argv)
+    with status_file() as file:
+        try:
+            _hydra(file)
+        finally:
+            counts = count(file)
+            _say_what_became_of(counts)
+    return 1 if counts["diverged"] and not counts["finished"] else 0
+
+
+def _hydra(statuses: Path) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here, where they become one line
     register_configs()
     try:
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(job)()
+        with Workers(statuses):
+            hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(job)()
     except (HydraException, OmegaConfBaseException) as error:
-        _exit(UsageError(_one_line(error)))
-    except LpssError as error:
-        _exit(error)
+        raise UsageError(_one_line(error)) from None
+    except LpssError:
+        raise
     except BrokenExecutor:  # joblib's
-        _exit(LpssError("a process of the sweep was killed (for its memory?); the same command goes on"))
+        raise LpssError("a process of the sweep was killed (for its memory?); the same command continues it") from None
     except Exception as error:  # Hydra makes the output folder and reads files before any of our code runs
         if isinstance(error, OSError) and error.filename:
-            _exit(LpssError(f"output: {error.filename} cannot be used: {error.strerror}"))
+            raise LpssError(f"output: {error.filename} cannot be used: {error.strerror}") from None
+        if isinstance(error, OSError) and error.errno:  # of a stream: run_command says so
+            raise
         if TRACEBACKS:
             raise
-        _exit(UsageError(f"{' '.join(sys.argv[1:])}: {_one_line(error) or type(error).__name__}"))
+        raise UsageError(f"{' '.join(sys.argv[1:])}: {_one_line(error) or type(error).__name__}") from None
     except KeyboardInterrupt:
-        print("lpss-train: interrupted; the same command continues from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+        raise Interrupted("interrupted; the same command continues from the last checkpoint") from None
     if "torch" in sys.modules:  # else nothing was run
         from lpss.train.distributed import leave_processes
 
         leave_processes()
 
 
+def _say_what_became_of(counts: Counter) -> None:
+    """A line for a sweep, and for a single run that diverged."""
+    if os.environ.get("RANK", "0") != "0":  # torchrun: the first process speaks for all
+        return
+    if counts.total() > 1:
+        parts = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
+        print_error(PROGRAM, f"{counts.total()} runs: {parts}")
+    elif counts["diverged"]:
+        print_error(PROGRAM, "the run diverged")
+
+
 def _exit(error: LpssError) -> None:
-    print("lpss-train:", " ".join(str(error).split()), file=sys.stderr)
+    print_error(PROGRAM, error)
     sys.exit(error.exit_code)
 
 
@@ -96,4 +148,4 @@ def _one_line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

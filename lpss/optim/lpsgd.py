@@ -4,8 +4,8 @@ Both are ordinary `torch.optim.Optimizer`s. `p` is a per-group option; a group w
 (momentum, weight decay), so that one optimizer serves a whole net: weights on the sphere, biases, norms and
 excluded layers off it. `lpss.param_groups(net, p=...)` makes such groups.
 
-The equations are those of the paper; its arXiv page still shows the title of the first version, "Training Sparse Neural
-Network by Constraining Synaptic Weight on Unit Lp Sphere".
+The equations are those of the paper (Li et al. 2021, https://arxiv.org/abs/2103.16013), in the version titled
+"Controlling Sparsity of Neural Network by Constraining Synaptic Weight on Unit Lp-Sphere".
 """
 
 import torch
@@ -34,7 +34,7 @@ class LpSGD(SphereOptimizer):
 
     label = "LpSGD"
     reference = (
-        "Li et al. 2021, Controlling Sparsity of Neural Network by Constraining Synaptic Weight on Unit Lp-Sphere, "
+        "Li et al. 2021, Training Sparse Neural Network by Constraining Synaptic Weight on Unit Lp Sphere, "
         "https://arxiv.org/abs/2103.16013"
     )
     order = 2
@@ -60,7 +60,7 @@ class LpSGDm(SphereOptimizer):
 
     label = "LpSGD-m"
     reference = (
-        "Li et al. 2021, Controlling Sparsity of Neural Network by Constraining Synaptic Weight on Unit Lp-Sphere, "
+        "Li et al. 2021, Training Sparse Neural Network by Constraining Synaptic Weight on Unit Lp Sphere, "
         "https://arxiv.org/abs/2103.16013"
     )
     order = 3

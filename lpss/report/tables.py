@@ -120,11 +120,17 @@ def _flatten(config: dict, prefix: str = "") -> dict[str, str]:
         key = f"{prefix}{key}"
         if key in INCIDENTAL:
             continue
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict) and value and key != "optimizer.p":
             flat |= _flatten(value, f"{key}.")
+        elif isinstance(value, dict) and value:  # a rule is one setting: {0.5: 2, 0.9: 1.5}
+            flat[key] = f"{{{', '.join(f'{name}: {_short(p)}' for name, p in sorted(value.items()))}}}"
         else:
             flat[key] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     return flat
+
+
+def _short(value) -> str:
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value)
 
 
 def _summary(cell: pd.DataFrame) -> dict:

@@ -4,8 +4,10 @@ import pytest
 
 from lpss.cli.figures import main
 
-SYNTHETIC = ["dataset=synthetic", "dataset.image_shape=[1,28,28]", "dataset.train_size=32", "dataset.test_size=20",
-             "train.epochs=1", "train.batch_size=16"]  # fmt: skip
+SYNTHETIC = [
+    *("dataset=synthetic", "dataset.image_shape=[1,28,28]", "dataset.train_size=32", "dataset.test_size=20"),
+    *("train.epochs=1", "train.batch_size=16"),
+]
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def test_one_figure_from_nothing_again_and_redrawn(figures, tmp_path):
 def test_a_figure_that_lacks_runs_is_not_drawn(figures, tmp_path):
     code, _, err = figures("fig2", f"data.root={tmp_path}", "data.download=false", "--workers", "1")
     assert code == 1 and err.count("failed: experiment=fig5") == 9 and "mnist" in err
-    assert "fig2: not drawn: it lacks runs" in err and not (tmp_path / "outputs/figures/fig2.csv").exists()
+    assert "fig2: not drawn: runs are missing" in err and not (tmp_path / "outputs/figures/fig2.csv").exists()
 
 
 @pytest.mark.parametrize(

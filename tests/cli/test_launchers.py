@@ -3,8 +3,10 @@
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -50,7 +52,7 @@ def test_a_sweep_on_another_engine(launcher, expected, tmp_path):
     options = (f"hydra/launcher={launcher}", *LAUNCHERS[launcher])
 
     done = sweep(tmp_path, *options, "method=rigl,lpss", "seed=0,-1,1")  # runs with seed -1 are impossible
-    assert done.returncode == 2, done.stderr
+    assert done.returncode == 2 and "6 runs: 2 failed, 4 finished" in done.stderr, done.stderr
     assert "lpss-train: seed must be in [0, 2^31), got -1" in done.stderr and "Traceback" not in done.stderr
     assert len(expected) == 4 and all(status == "finished" for status, *_ in expected.values())
     assert results(tmp_path) == expected
@@ -59,3 +61,38 @@ def test_a_sweep_on_another_engine(launcher, expected, tmp_path):
     again = sweep(tmp_path, *options, "method=lpss", "seed=0,1")
     assert again.returncode == 0, again.stderr
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("outputs/*/*/*/*")}
+
+
+@pytest.mark.parametrize("whole_group", [False, True])
+def test_an_interrupted_joblib_sweep_saves_its_runs_and_leaves_no_process(tmp_path, whole_group):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs pip install 'lpss[joblib]'")
+    words = ("dataset=digits", "method=static", "seed=0,1,2,3,4,5", "train.epochs=100000", "threads=1")
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    command = [sys.executable, "-m", "lpss.cli.train", "-m", *words, *launcher]
+    process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 120
+        while len(saved := list(tmp_path.rglob("checkpoint.*"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert len(saved) == 2
+        before = time.monotonic()
+        (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+        assert time.monotonic() - before < 15
+        assert process.returncode == 130 and "Traceback" not in said, said
+        assert said.count("interrupted and saved after step") == 2 and "2 runs: 2 interrupted" in said
+        assert said.endswith("lpss-train: interrupted; the same command continues from the last checkpoint\n")
+        assert len(list(tmp_path.rglob("checkpoint.*"))) == 2, "a run that waited was begun"
+        deadline = time.monotonic() + 5
+        while (left := living(process.pid)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not left
+    finally:
+        if living(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def living(session: int) -> list[str]:
+    """The processes of a session, without those that have ended and that nobody has waited for."""
+    listed = subprocess.run(["ps", "-eo", "sess=,stat=,args="], capture_output=True, text=True).stdout.splitlines()
+    return [line for line in listed if line.split()[0] == str(session) and not line.split()[1].startswith("Z")]

@@ -41,7 +41,7 @@ def test_another_result_is_told_with_what_changed(finished, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(altered))
     done = lpss_train(folder, "--from", str(tmp_path / "run.json"), "output=third", "threads=2")
     assert done.returncode == 1
-    assert "another result: accuracy_last 0.5 -> 0." in done.stdout
+    assert "a different result: accuracy_last 0.5 -> 0." in done.stdout
     assert "torch 1.0 -> " in done.stdout and "threads 1 -> 2" in done.stdout
     assert list((folder / "third").rglob("run.json"))
 

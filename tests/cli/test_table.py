@@ -6,11 +6,9 @@ import pytest
 
 from lpss.cli.table import main
 
-RUN = {
-    "schema": 1, "status": "finished", "experiment": "x", "dataset": "cifar10", "model": "wrn",
-    "method": "set", "sparsity": 0.9, "seed": 0, "accuracy_last": 0.92, "accuracy_best": 0.93,
-    "evaluated_on": "test", "sparsity_weights": 0.9, "config": {}, "config_hash": "h",
-}  # fmt: skip
+RUN = {"schema": 1, "status": "finished", "experiment": "x", "dataset": "cifar10", "model": "wrn", "method": "set"}
+RUN |= {"sparsity": 0.9, "seed": 0, "accuracy_last": 0.92, "accuracy_best": 0.93, "evaluated_on": "test"}
+RUN |= {"sparsity_weights": 0.9, "config": {}, "config_hash": "h"}
 
 
 @pytest.fixture
@@ -108,3 +106,15 @@ def test_one_experiment_of_several(outputs, capsys):
     assert ".5000" in out and ".92" not in out
     assert main([str(outputs), "--experiment", "othr"]) == 2
     assert "--experiment othr: no such runs, did you mean 'other'?" in capsys.readouterr().err
+
+
+def test_a_rule_for_p_is_one_setting(outputs, capsys):
+    rules = [{"0.5": 2.0, "0.8": 1.75, "0.9": 1.5}, {"stem": 1.3, "head": None}]
+    for i, p in enumerate(rules):
+        folder = outputs / f"rule{i}"
+        folder.mkdir()
+        run = RUN | {"method": "lpss", "config": {"optimizer": {"p": p}}, "config_hash": f"r{i}"}
+        (folder / "run.json").write_text(json.dumps(run))
+    assert main([str(outputs)]) == 0
+    out = capsys.readouterr().out
+    assert "optimizer.p={0.5: 2, 0.8: 1.75, 0.9: 1.5}" in out and "optimizer.p={head: null, stem: 1.3}" in out

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lpss.config import RunConfig
+
 SMALL = ("dataset=synthetic", "dataset.train_size=200", "dataset.test_size=50", "train.epochs=1", "train.batch_size=50")
 
 
@@ -42,6 +44,7 @@ def test_one_run_and_its_repetition(lpss_train, tmp_path):
 def test_a_sweep_goes_on_after_a_failed_and_a_diverged_run(lpss_train, tmp_path):
     done = lpss_train("-m", *SMALL, "method=static", "sparsity=0.5,1.5", "optimizer.lr=0.1,1e15", "schedule=constant")
     assert done.returncode == 2
+    assert "lpss-train: 4 runs: 1 diverged, 2 failed, 1 finished" in done.stderr
     assert "Traceback" not in done.stderr and "sparsity must be in [0, 1), got 1.5" in done.stderr
     assert sorted(result["status"] for result in results(tmp_path / "outputs")) == ["diverged", "finished"]
 
@@ -79,3 +82,50 @@ def test_help_names_the_groups(lpss_train):
     assert done.returncode == 0
     for word in ("method: dense, gmp, lpss", "dataset: adult", "lpss-table"):
         assert word in done.stdout
+
+
+DIVERGING = ("schedule=constant", "method=static", "train.epochs=2")
+
+
+def test_a_run_that_diverged_ends_with_code_1_and_a_line(lpss_train):
+    for _ in range(2):  # trained, and skipped
+        done = lpss_train(*SMALL, *DIVERGING, "optimizer.lr=1e15")
+        assert done.returncode == 1 and done.stderr.endswith("\nlpss-train: the run diverged\n")
+
+
+@pytest.mark.parametrize("launcher", [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")])
+def test_a_sweep_says_what_became_of_its_runs(lpss_train, launcher):
+    sweep = (*SMALL, *DIVERGING, *launcher, "-m")  # overrides on both sides of -m
+    done = lpss_train(*sweep, "optimizer.lr=0.1,1e15,0.2")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.endswith("\nlpss-train: 3 runs: 1 diverged, 2 finished\n")
+    done = lpss_train(*sweep, "optimizer.lr=1e15,1e16")
+    assert done.returncode == 1 and done.stderr.endswith("\nlpss-train: 2 runs: 2 diverged\n")
+
+
+def test_a_diverged_run_still_has_an_accuracy_for_sweepers(tmp_path):
+    from hydra.core.hydra_config import HydraConfig
+
+    from lpss.cli.compose import _composed
+    from lpss.cli.train import job
+
+    words = [*SMALL, *DIVERGING, "optimizer.lr=1e15", f"output={tmp_path}"]
+    HydraConfig.instance().set_config(_composed(words, return_hydra_config=True))
+    assert 0 <= job(_composed(words)) <= 1
+
+
+def test_the_home_folder_and_other_letters_in_output(lpss_train, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for output in ("~/été", "'~/été'"):
+        assert lpss_train(*SMALL, f"output={output}", "method=static").returncode == 0
+    assert len(results(tmp_path / "home/été")) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_force_trains_a_finished_run_again(lpss_train, tmp_path):
+    if "rerun" not in RunConfig.__dataclass_fields__:
+        pytest.skip("RunConfig has no rerun")
+    assert lpss_train(*SMALL, "method=static").returncode == 0
+    before = results(tmp_path)[0]["finished"], next(tmp_path.rglob("run.json")).stat().st_mtime_ns
+    assert lpss_train(*SMALL, "--force", "-m", "method=static").returncode == 0
+    assert before != (results(tmp_path)[0]["finished"], next(tmp_path.rglob("run.json")).stat().st_mtime_ns)

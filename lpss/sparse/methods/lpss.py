@@ -25,7 +25,9 @@ _CHOICES = {
 
 @METHODS.register("lpss")
 class LpSS(Method):
-    """The paper's method (steps a-e, eqs 3 and 4), meant for weights trained by LpSGD-m.
+    """Drops below a threshold relative to the neuron's mean, grows by |gradient|, until the sparsity is reached.
+
+    The paper's method (steps a-e, eqs 3 and 4), meant for weights trained by LpSGD-m.
 
     Every few steps each neuron drops its active weights below zeta_w x their mean magnitude (zeta_w = `zeta_w` times
     the drop schedule) and grows zeta_g x as many connections, those of largest |gradient|; zeta_g follows the reached

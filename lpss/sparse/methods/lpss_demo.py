@@ -8,8 +8,11 @@ from lpss.sparse.methods.lpss import LpSS
 
 @METHODS.register("lpss_demo")
 class LpSSDemo(LpSS):
-    """LpSS with the demo's choices as defaults: its switch rule and margin, signed gradients over the whole layer,
-    an unmasked v, and empty neurons revived."""
+    """LpSS as the authors' published demo runs it.
+
+    The demo's choices are the defaults: its switch rule and margin, signed gradients over the whole layer, an unmasked
+    v, and empty neurons revived.
+    """
 
     label = "LpSS (demo)"
     reference = "the demo of Li et al. 2021, https://github.com/WilliamLiPro/LpSS"
