@@ -8,7 +8,7 @@ ARGS ?=
 
 .PHONY: help install demo test test-all fuzz lint reproduce-table4 figures clean
 
-help:            ## this list
+help:            ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/  make \1/p' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml
@@ -18,22 +18,22 @@ $(STAMP): pyproject.toml
 
 install: $(STAMP)       ## make .venv and install the package into it
 
-demo: $(STAMP)          ## train six methods at sparsity .9 on built-in real data; table and picture in outputs/demo
+demo: $(STAMP)          ## train six methods at sparsity .9 on built-in real data; table and figure in outputs/demo
 	$(BIN)/lpss-train --multirun experiment=quickstart output=outputs/demo \
 	    method=dense,static,set,rigl,snip,lpss sparsity=0.9 seed=0,1,2 $(ARGS)
 	$(BIN)/lpss-table outputs/demo --output outputs/demo/table.md --figure outputs/demo/table.png
 	@cat outputs/demo/table.md
 
-test: $(STAMP)          ## run the tests, but for the longest
+test: $(STAMP)          ## run the tests, except the longest
 	$(BIN)/python -m pytest $(ARGS)
 
-test-all: $(STAMP)      ## the long ones and fuzz, too
+test-all: $(STAMP)      ## run all tests, with the long ones and fuzz
 	$(BIN)/python -m pytest -m "" $(ARGS)
 
-fuzz: $(STAMP)          ## wrong settings and files by the hundred: a minute and a half
+fuzz: $(STAMP)          ## try wrong settings and files by the hundred: a minute and a half
 	$(BIN)/python -m pytest -m fuzz $(ARGS)
 
-lint: $(STAMP)          ## ruff
+lint: $(STAMP)          ## check the code with ruff
 	$(BIN)/ruff check .
 
 reproduce-table4: $(STAMP)  ## the paper's Table 4 (TABLES=table4 DATASETS=letter,dna METHODS=lpss,rigl SPARSITIES=0.9 SEEDS=0,1,2 choose a part)

@@ -1,4 +1,4 @@
-"""What the benchmark scripts share: the file a benchmark leaves."""
+"""What the benchmark scripts share: writing results as json."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from lpss.train.environment import device_name, git_commit, usable_cores, versio
 
 
 def write_json(path: Path, device: torch.device, results: dict) -> None:
-    """Results with what they depend on: device, cores, versions, commit."""
+    """Write results with what they depend on: device, cores, versions, commit."""
     path.parent.mkdir(parents=True, exist_ok=True)
     about = {"device": device_name(device), "cores": usable_cores(), "versions": versions(), "commit": git_commit()}
     path.write_text(json.dumps(about | results, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Critical-difference diagrams (Demsar 2006): average ranks of methods, those that one cannot tell apart joined."""
+"""Critical-difference diagrams (Demsar 2006): average ranks; bars join methods that do not differ significantly."""
 
 import math
 import textwrap
@@ -21,7 +21,7 @@ LINE = 0.2  # inches; heights in a panel are in lines, downwards from its axis
 TOP, CD_BAR, FIRST_BAR, BAR_STEP = -2.9, -1.9, 0.6, 0.45
 LEGEND = ("Average rank by accuracy (1: best). Bars join methods whose ranks differ by less than the critical "
           f"difference (CD, Nemenyi, {decimals(LEVEL, 2)})")  # fmt: skip
-# In parts of the axis: from its end to a method's name, and what a bar juts out beyond its methods.
+# In parts of the axis: from its end to a method's name, and how far a bar extends beyond its methods.
 LINK, OVERHANG = 0.06, 0.007
 
 
@@ -70,7 +70,7 @@ def _draw(axes: Axes, ranking: Ranking) -> None:
         ends = [ranking.ranks[group[0]] - OVERHANG * (k - 1), ranking.ranks[group[-1]] + OVERHANG * (k - 1)]
         axes.plot(ends, [y, y], color="black", linewidth=3.5, solid_capstyle="butt")
     names = list(ranking.ranks)
-    # The outermost names are the highest: so no line crosses another.
+    # The outermost names are the highest, so that no line crosses another.
     left, right = names[: (k + 1) // 2], names[: (k + 1) // 2 - 1 : -1]
     for side, edge, align in ((left, 1 - LINK * (k - 1), "right"), (right, k + LINK * (k - 1), "left")):
         for i, method in enumerate(side):

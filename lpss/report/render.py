@@ -1,4 +1,4 @@
-"""The table of `tables.aggregate` as markdown, csv or LaTeX; long: a line a cell, wide: a column a method.
+"""The table of `tables.aggregate` as markdown, csv or LaTeX; long: a line per cell, wide: a column per method.
 
 A pure function of the table: the same table gives the same bytes.
 """
@@ -22,7 +22,7 @@ NUMBERS = ["accuracy_mean", "accuracy_std", "n", "sparsity_reached"]
 
 @dataclass(frozen=True)
 class Style:
-    """How a format writes the few things that need markup."""
+    """How a format writes what needs markup."""
 
     escape: Callable[[str], str]
     bold: Callable[[str], str]
