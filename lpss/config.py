@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -131,6 +132,7 @@ def plain_config(config: DictConfig | Mapping) -> RunConfig:
         key = getattr(error, "full_key", None)
         raise UsageError(f"{f'{key}: ' if key else ''}{str(error).splitlines()[0]}") from None
     _check(run)
+    run.output = os.path.expanduser(run.output)
     return run
 
 

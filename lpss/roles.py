@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lpss.errors import UsageError
 
 ROLES = ("stem", "conv", "shortcut", "linear", "head")
+COMPILED = "_orig_mod."  # in the names of what torch.compile has wrapped
 _WEIGHT_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -38,13 +39,14 @@ class Layer:
 def weight_layers(net: nn.Module) -> list[Layer]:
     """Every Linear and Conv layer in order of definition; of layers that share a weight, the first alone.
 
-    Raises UsageError where there is none.
+    Names are those of the net as it was written: torch.compile's `_orig_mod.` is left out, so that rules, masks and
+    files of a compiled net fit the net itself. Raises UsageError where there is none.
     """
     found, seen = [], set()
     for name, module in net.named_modules():
         if isinstance(module, _WEIGHT_LAYERS) and id(module.weight) not in seen:
             seen.add(id(module.weight))
-            found.append((name, module))
+            found.append((name.replace(COMPILED, ""), module))
     if not found:
         raise UsageError(f"{type(net).__name__} has no Linear or Conv layer: there is nothing to make sparse")
     return [Layer(name, _role(module, index, len(found)), module) for index, (name, module) in enumerate(found)]

@@ -15,6 +15,7 @@ class Digits(BuiltIn):
     """1,797 handwritten digits as tables of 64 grey values in 0..1."""
 
     label = "Digits"
+    reference = "Alpaydin and Kaynak 1998, https://archive.ics.uci.edu/dataset/80"
     order = 12
     Config = RandomSplitConfig
     licence = "CC BY 4.0"

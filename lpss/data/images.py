@@ -67,6 +67,9 @@ class Mnist(IdxSource):
     """Handwritten digits (LeCun, Cortes, Burges), by torchvision's mirrors and checksums."""
 
     label = "MNIST"
+    reference = (
+        "LeCun et al. 1998, Gradient-based learning applied to document recognition, https://doi.org/10.1109/5.726791"
+    )
     order = 8
     licence = "none stated"
     mean, std = (0.1307,), (0.3081,)
@@ -107,6 +110,7 @@ class FashionMnist(IdxSource):
     """Clothes (Zalando), by torchvision's mirror and checksums."""
 
     label = "Fashion-MNIST"
+    reference = "Xiao et al. 2017, Fashion-MNIST: a Novel Image Dataset, https://arxiv.org/abs/1708.07747"
     order = 9
     licence = "MIT"
     mean, std = (0.2860,), (0.3530,)
@@ -177,6 +181,10 @@ class Cifar10(DataSource):
     """Small photographs (Krizhevsky, 2009), unpickled only after the md5 matched."""
 
     label = "CIFAR-10"
+    reference = (
+        "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images, "
+        "https://www.cs.toronto.edu/~kriz/cifar.html"
+    )
     order = 10
     licence = "none stated"
     shape, classes, train, test = (3, 32, 32), 10, 50_000, 10_000

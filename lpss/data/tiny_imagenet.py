@@ -39,6 +39,7 @@ class TinyImageNet(DataSource):
     """
 
     label = "Tiny ImageNet"
+    reference = "Stanford CS231n, http://cs231n.stanford.edu/tiny-imagenet-200.zip"
     order = 11
     Config = TinyImageNetConfig
     licence = "ImageNet terms, research only"

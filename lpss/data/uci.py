@@ -28,12 +28,10 @@ class UciSource(DataSource):
 
 @DATASETS.register("adult")
 class Adult(UciSource):
-    """Census income. One-hot over the training file's levels, `?` all zeros; then six standardised numbers.
-
-    https://archive.ics.uci.edu/dataset/2
-    """
+    """Census income. One-hot over the training file's levels, `?` all zeros; then six standardised numbers."""
 
     label = "Adult"
+    reference = "https://archive.ics.uci.edu/dataset/2"
     order = 1
     files = (
         uci_file(
@@ -71,9 +69,10 @@ class Adult(UciSource):
 
 @DATASETS.register("connect4")
 class Connect4(UciSource):
-    """Connect-4 positions, 42 squares one-hot over blank, x, o. https://archive.ics.uci.edu/dataset/26"""
+    """Connect-4 positions, 42 squares one-hot over blank, x, o."""
 
     label = "Connect-4"
+    reference = "https://archive.ics.uci.edu/dataset/26"
     order = 2
     Config = RandomSplitConfig
     files = (
@@ -95,12 +94,10 @@ class Connect4(UciSource):
 
 @DATASETS.register("dna")
 class Dna(UciSource):
-    """Splice junctions, 60 bases one-hot over A, C, G, T; the ambiguous N, D, R, S are all zeros.
-
-    https://archive.ics.uci.edu/dataset/69
-    """
+    """Splice junctions, 60 bases one-hot over A, C, G, T; the ambiguous N, D, R, S are all zeros."""
 
     label = "DNA"
+    reference = "https://archive.ics.uci.edu/dataset/69"
     order = 3
     Config = RandomSplitConfig
     files = (
@@ -125,10 +122,11 @@ class Dna(UciSource):
 class Mushroom(UciSource):
     """Edible or poisonous, 22 attributes one-hot over the documented levels, of which 117 occur.
 
-    `?` is a level of its own, the last of stalk-root's. https://archive.ics.uci.edu/dataset/73
+    `?` is a level of its own, the last of stalk-root's.
     """
 
     label = "Mushroom"
+    reference = "https://archive.ics.uci.edu/dataset/73"
     order = 4
     Config = RandomSplitConfig
     files = (
@@ -154,9 +152,10 @@ class Mushroom(UciSource):
 
 @DATASETS.register("letter")
 class Letter(UciSource):
-    """Capital letters, 16 standardised integers; file order. https://archive.ics.uci.edu/dataset/59"""
+    """Capital letters, 16 standardised integers; file order."""
 
     label = "Letter"
+    reference = "https://archive.ics.uci.edu/dataset/59"
     order = 5
     files = (
         uci_file(
@@ -177,12 +176,10 @@ class Letter(UciSource):
 
 @DATASETS.register("climate")
 class Climate(UciSource):
-    """Simulation crashes, 18 standardised parameters without study and run number; file order.
-
-    https://archive.ics.uci.edu/dataset/252
-    """
+    """Simulation crashes, 18 standardised parameters without study and run number; file order."""
 
     label = "Climate"
+    reference = "https://archive.ics.uci.edu/dataset/252"
     order = 6
     files = (
         uci_file(
@@ -203,9 +200,10 @@ class Climate(UciSource):
 
 @DATASETS.register("web")
 class Web(UciSource):
-    """Website phishing, 9 attributes one-hot over -1, 0, 1; file order. https://archive.ics.uci.edu/dataset/379"""
+    """Website phishing, 9 attributes one-hot over -1, 0, 1; file order."""
 
     label = "Web"
+    reference = "https://archive.ics.uci.edu/dataset/379"
     order = 7
     files = (
         uci_file(

@@ -54,3 +54,15 @@ def test_a_truncated_file_is_said(tmp_path, caplog):
     path.write_bytes(path.read_bytes()[:500])
     assert checkpoint.load(path, CPU) is None
     assert "starts afresh" in caplog.text
+
+
+def test_a_single_flipped_bit_is_noticed_wherever_it_is(tmp_path, caplog):
+    path = tmp_path / "c.pt"
+    checkpoint.save(path, {"weight": torch.full((3,), 0.113), "step": 7})
+    sound = path.read_bytes()
+    for place in range(0, len(sound), 13):
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ 0x40]) + sound[place + 1 :])
+        caplog.clear()
+        assert checkpoint.load(path, CPU) is None and "its checksum is wrong" in caplog.text, place
+    path.write_bytes(sound)
+    assert checkpoint.load(path, CPU)["step"] == 7

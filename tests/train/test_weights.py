@@ -46,3 +46,25 @@ def test_weights_come_back_and_fit_their_own_net_alone(method, tmp_path):
     (tmp_path / "broken").write_bytes(b"x" * 100)
     with pytest.raises(DataError, match="broken"):
         load_weights(tmp_path / "broken", other)
+
+
+@pytest.mark.parametrize("part", [False, True], ids=["the whole net", "a part of it"])
+def test_a_compiled_nets_masks_and_weights_fit_the_net_itself(tmp_path, part):
+    def net():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Sequential(nn.Linear(6, 4), nn.ReLU()), nn.Linear(4, 2))
+
+    compiled, plain = net(), net()
+    if part:
+        compiled[0] = torch.compile(compiled[0])
+    else:
+        compiled = torch.compile(compiled)
+    methods = [
+        lpss.Static(one, torch.optim.SGD(one.parameters(), lr=0.1), sparsity=0.5, total_steps=1, exclude=["0.0"])
+        for one in (compiled, plain)
+    ]
+    assert list(methods[0].masks) == list(methods[1].masks) == ["1"]
+    methods[1].load_state_dict(methods[0].state_dict())
+    save_weights(tmp_path / "w.safetensors", compiled, methods[0])
+    masks = load_weights(tmp_path / "w.safetensors", plain)
+    assert list(masks) == ["1"] and torch.equal(plain[1].weight.bool(), masks["1"])
