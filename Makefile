@@ -24,16 +24,16 @@ demo: $(STAMP)          ## train six methods at sparsity .9 on built-in real dat
 	$(BIN)/lpss-table outputs/demo --output outputs/demo/table.md --figure outputs/demo/table.png
 	@cat outputs/demo/table.md
 
-test: $(STAMP)          ## run the tests, except the longest
+test: $(STAMP)          ## run the tests, but for the longest
 	$(BIN)/python -m pytest $(ARGS)
 
-test-all: $(STAMP)      ## run all tests, with the long ones and fuzz
+test-all: $(STAMP)      ## the long ones and fuzz, too
 	$(BIN)/python -m pytest -m "" $(ARGS)
 
-fuzz: $(STAMP)          ## try wrong settings and files by the hundred: a minute and a half
+fuzz: $(STAMP)          ## wrong settings and files by the hundred: a minute and a half
 	$(BIN)/python -m pytest -m fuzz $(ARGS)
 
-lint: $(STAMP)          ## check the code with ruff
+lint: $(STAMP)          ## ruff
 	$(BIN)/ruff check .
 
 reproduce-table4: $(STAMP)  ## the paper's Table 4 (TABLES=table4 DATASETS=letter,dna METHODS=lpss,rigl SPARSITIES=0.9 SEEDS=0,1,2 choose a part)
