@@ -17,7 +17,7 @@ from itertools import chain, count
 from pathlib import Path
 
 import torch
-from benchmark import write_json
+from benchmark import wait, write_json
 
 import lpss
 from lpss.cli.compose import compose_run
@@ -73,11 +73,6 @@ def seconds_of(work, device: torch.device) -> float:
     work()
     wait(device)
     return time.perf_counter() - start
-
-
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def measure(net_name: str, mode: ComputeOptions, method_name: str, device: torch.device, seconds: float) -> dict:

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from bench_optimizer import Textbook
-from benchmark import write_json
+from benchmark import wait, write_json
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
@@ -88,7 +88,7 @@ class Bare:
             self.optimizer.zero_grad()
             F.cross_entropy(self.net(self.x), self.y).backward()
             self.optimizer.step()
-        _wait(self.x.device)
+        wait(self.x.device)
         return time.perf_counter() - start
 
 
@@ -149,7 +149,7 @@ class DataLoaderLoop:
             self.method.steps += 1
             running_loss += loss.item()
             correct += (logits.argmax(1) == y).sum().item()
-        _wait(self.device)
+        wait(self.device)
         return time.perf_counter() - start
 
     @torch.no_grad()
@@ -199,11 +199,6 @@ def row(dataset: str, batch: int, seconds: dict[str, float]) -> dict:
         if "dataloader" in seconds
         else None,
     }
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def main() -> None:

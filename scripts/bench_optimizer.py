@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import torch
-from benchmark import write_json
+from benchmark import wait, write_json
 
 import lpss
 from lpss.models import build_model
@@ -110,23 +110,23 @@ def measure(net_name: str, p: float, device: torch.device, rounds: int) -> list[
 
 
 def milliseconds(step, count: int, device: torch.device) -> float:
+<<<<<<< HEAD
     """Of each of so many steps in a row."""
     _wait(device)
+=======
+    """Of one of so many steps in a row."""
+    wait(device)
+>>>>>>> main
     start = time.perf_counter()
     for _ in range(count):
         step()
-    _wait(device)
+    wait(device)
     return 1e3 * (time.perf_counter() - start) / count
 
 
 def tensors_of(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
     """The state that an optimizer keeps from step to step."""
     return [x for state in optimizer.state.values() for x in state.values() if torch.is_tensor(x)]
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def main() -> None:
