@@ -8,7 +8,7 @@ ARGS ?=
 
 .PHONY: help install demo test test-all fuzz lint reproduce-table4 figures clean
 
-help:            ## this list
+help:            ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/  make \1/p' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml
@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml
 
 install: $(STAMP)       ## make .venv and install the package into it
 
-demo: $(STAMP)          ## train six methods at sparsity .9 on built-in real data; table and picture in outputs/demo
+demo: $(STAMP)          ## train six methods at sparsity .9 on built-in real data; table and figure in outputs/demo
 	$(BIN)/lpss-train --multirun experiment=quickstart output=outputs/demo \
 	    method=dense,static,set,rigl,snip,lpss sparsity=0.9 seed=0,1,2 $(ARGS)
 	$(BIN)/lpss-table outputs/demo --output outputs/demo/table.md --figure outputs/demo/table.png

@@ -4,11 +4,11 @@
     python scripts/bench_gpu.py [--json outputs/bench/gpu.json] [--nets wrn-12-1 wrn-18-1 wrn-22-2 wrn-22-4]
                                 [--minutes 7.5] [--seconds 2] [--device cuda]
 
-Runs unattended: after each measurement the JSON is written anew; what the minutes do not suffice for is left out and
-named there. Images are random, in the shapes, batch sizes and augmentations of Table 4, and live on the device. Every
-number is of the whole step: augmentation, forward, backward, masks, optimizer, and LpSS's topology updates every 40
-steps. `matmul` and `copy` are what this machine reaches in bfloat16 products of large matrices and in copying memory.
-(With --device cpu it runs, too, slowly: to try the script.)
+Runs unattended: the JSON is written after each measurement; what there is no time for is left out and named there.
+Images are random, in the shapes, batch sizes and augmentations of Table 4, and stay on the device. Every number is of
+the whole step: augmentation, forward, backward, masks, optimizer, and topology updates every 40 steps. `matmul` and
+`copy` are what this machine reaches in bfloat16 products of large matrices and in copying memory.
+(It also runs with --device cpu, slowly, to try the script.)
 """
 
 import argparse
@@ -49,7 +49,7 @@ MODES = {
     "float32 captured": ComputeOptions(capture=True),
 }
 METHOD_NAMES = ("dense", "static", "set", "rigl", "snip", "lpss")
-WINDOW = {"begin": 0.0, "end": 1.0, "update_every": 40}  # topology updates all the time
+WINDOW = {"begin": 0.0, "end": 1.0, "update_every": 40}  # topology updates during all of training
 WARM = 50  # steps: compilation, capture, a topology update
 
 
@@ -121,7 +121,7 @@ def measure(net_name: str, mode: ComputeOptions, method_name: str, device: torch
 
 
 def plan(nets: list[str]) -> list[tuple[str, str, str]]:
-    """(net, mode, method), the most telling first."""
+    """(net, mode, method), the most important first."""
     first = [(net, mode, method) for net in nets for mode in list(MODES)[:1] for method in ("dense", "lpss")]
     modes = [(net, mode, "lpss") for mode in list(MODES)[1:] for net in nets]
     methods = [("wrn-22-2", list(MODES)[0], method) for method in METHOD_NAMES if "wrn-22-2" in nets]
@@ -150,7 +150,7 @@ def main() -> None:
         else:
             try:
                 row = measure(net, MODES[mode], method, device, args.seconds)
-            except Exception as error:  # one that fails must not cost the others
+            except Exception as error:  # one failure must not cost the other measurements
                 result["left_out"].append(f"{net} {method} {mode}: {str(error).splitlines()[0]}")
                 print(result["left_out"][-1], flush=True)
             else:

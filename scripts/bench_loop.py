@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Time the training loop: samples/s against a DataLoader loop, LpSS against dense SGD, and what is not arithmetic.
+"""Time the training loop: samples/s against a DataLoader loop, LpSS against dense SGD, and the overhead of the loop.
 
     python scripts/bench_loop.py [--datasets letter adult web mnist] [--turns 5] [--threads 2] [--device cpu]
                                  [--json outputs/bench/loop.json] [KEY=VALUE ...]
 
 Contestants, which take turns of 40 steps in one process, so that other load on the machine hits them alike (medians):
 
-    bare         forward, loss, backward, optimizer on one fixed batch, dense SGD: nothing but arithmetic
+    bare         forward, loss, backward, optimizer on one fixed batch, dense SGD: no overhead
     dense        dense SGD in our loop                (overhead: dense / bare)
     lpss         LpSS at sparsity .9 in our loop, with a topology update every 40 steps
     bare lpss    as bare, with LpSS's optimizer       (overhead: lpss / bare lpss)
@@ -39,11 +39,11 @@ from lpss.train.environment import choose_device, device_name
 from lpss.train.resolve import ResolvedRun, resolve
 from lpss.train.trainer import Trainer
 
-BLOCK = 40  # steps a turn: one topology update in each
+BLOCK = 40  # steps in a turn: one topology update in each
 
 
 class Turns:
-    """Epochs of BLOCK steps each, on batches that go on where the last epoch ended."""
+    """Epochs of BLOCK steps each, on batches that continue where the last epoch ended."""
 
     def __init__(self, batches):
         self.stream = chain.from_iterable(map(batches.epoch, count()))
@@ -53,7 +53,7 @@ class Turns:
 
 
 class OurLoop:
-    """`lpss.train.trainer.Trainer`, an epoch of BLOCK steps a turn."""
+    """`lpss.train.trainer.Trainer`, an epoch of BLOCK steps in each turn."""
 
     def __init__(self, parts: Parts):
         x, y = next(iter(parts.eval_batches()))
@@ -76,7 +76,7 @@ class OurLoop:
 
 
 class Bare:
-    """Steps on one batch that is there already, without masks, metrics or schedule."""
+    """Steps on one fixed batch, without masks, metrics or schedule."""
 
     def __init__(self, parts: Parts):
         self.net, self.optimizer = parts.net, parts.optimizer
@@ -161,7 +161,7 @@ class DataLoaderLoop:
 
 
 def measure(overrides: list[str], turns: int, workers: int | None) -> dict[str, float]:
-    """Contestant -> median seconds a step."""
+    """Contestant -> median seconds for a step."""
 
     def resolved(*more: str) -> ResolvedRun:
         return resolve(compose_run([*overrides, "sparsity=0.9", "train.epochs=1000", *more]))

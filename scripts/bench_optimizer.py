@@ -28,11 +28,11 @@ NETS = {
     "dna": ({"name": "mlp", "hidden": [1024, 512, 256, 128]}, (240,), 3),
 }
 
-IN_A_ROW = 8  # warm steps a turn
+IN_A_ROW = 8  # warm steps in each turn
 
 
 class Textbook(torch.optim.Optimizer):
-    """LpSGD-m as its equations read: a tensor at a time, norms and powers by `pow`; p=None groups are SGD."""
+    """LpSGD-m as its equations read: one tensor at a time, norms and powers by `pow`; p=None groups are SGD."""
 
     def __init__(self, groups, lr, momentum=0.9):
         super().__init__(groups, dict(lr=lr, momentum=momentum, p=None))
@@ -76,7 +76,7 @@ def contestants(p: float, device: torch.device) -> dict:
 
 
 def measure(net_name: str, p: float, device: torch.device, rounds: int) -> list[dict]:
-    """One row a contestant: median milliseconds a step and ratios to SGD (foreach) and to the textbook step."""
+    """One row per contestant: median milliseconds for a step, and ratios to SGD (foreach) and to the textbook step."""
     model, shape, classes = NETS[net_name]
     steps, state = {}, {}
     for name, make in contestants(p, device).items():
@@ -110,8 +110,13 @@ def measure(net_name: str, p: float, device: torch.device, rounds: int) -> list[
 
 
 def milliseconds(step, count: int, device: torch.device) -> float:
+<<<<<<< HEAD
+    """Of each of so many steps in a row."""
+    _wait(device)
+=======
     """Of one of so many steps in a row."""
     wait(device)
+>>>>>>> main
     start = time.perf_counter()
     for _ in range(count):
         step()

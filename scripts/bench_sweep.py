@@ -7,7 +7,7 @@
 The same runs, which differ in their seed, are executed by one process with one thread (speed-up is relative to that),
 by several processes with one thread each, and, on a CPU, by one process with several threads; efficiency is the
 speed-up divided by the threads of all processes. The processes of an arrangement import torch, make a first step and
-wait for each other; then the clock starts and they take the runs from one queue. A run is what it is in
+wait for each other; then the clock starts and they take the runs from one queue. A run is the same as in
 `lpss-train -m`: reading data, training, evaluation, and every file of its folder.
 
 Arrangements alternate, round by round, so that other load on the machine hits them alike; the table shows medians.
@@ -40,7 +40,7 @@ everybody = None  # in a worker: the barrier at which processes wait for each ot
 
 
 def start(barrier, threads: int) -> None:
-    """First thing in a worker."""
+    """What a worker does first."""
     global everybody
     everybody = barrier
     torch.set_num_threads(threads)
@@ -48,7 +48,7 @@ def start(barrier, threads: int) -> None:
 
 
 def first_step(config: RunConfig) -> None:
-    """Load and build what only a process's first run must; return when every process has."""
+    """Load and build what only the first run of a process needs; return when every process has done so."""
     folder = tempfile.mkdtemp(dir=config.output)
     run(replace(config, output=folder, train=replace(config.train, max_steps=1)))
     everybody.wait(PATIENCE)
@@ -64,7 +64,7 @@ def one_run(config: RunConfig) -> tuple[float, float]:
 
 
 def busy() -> float:
-    """Seconds that all cores together have worked since boot, for whomever; NaN where nobody counts."""
+    """Seconds that all cores together have worked since boot, for any program; NaN if unknown."""
     try:
         user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().split()[1:9])
     except OSError:
@@ -93,7 +93,7 @@ def measure(config: RunConfig, runs: int, processes: int, threads: int) -> dict:
 
 
 def summary(measured: dict[tuple[int, int], list[dict]], runs: int) -> list[dict]:
-    """A row an arrangement: medians over rounds, and what follows from them; the first is the measure of the others."""
+    """A row for each arrangement: medians over rounds and ratios to the first arrangement."""
     rows = []
     for (processes, threads), rounds in measured.items():
         row = {key: statistics.median(measures[key] for measures in rounds) for key in rounds[0]}

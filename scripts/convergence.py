@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What holds of the paper's convergence theory, on R(w) = 1/2 (w-c)'A(w-c) over the unit L_p sphere.
+"""Which parts of the paper's convergence theory hold, on R(w) = 1/2 (w-c)'A(w-c) over the unit L_p sphere.
 
     python scripts/convergence.py [--p 1.1 1.2 1.5 2 3] [--problems 5] [--trials 10000] [--steps 3000]
                                   [--output outputs/figures/convergence.csv]
 
 A line for each p and place of the unconstrained minimum c: outside the ball (||c||_p = 2), where the multiplier has the
-sign that the paper takes for granted, or inside it (||c||_p = 1/2). The columns:
+sign that the paper assumes, or inside it (||c||_p = 1/2). The columns:
 
     gap_lpsgd, gap_lpsgd_m    R reached minus R by scipy's SLSQP, the largest over problems, each the best
                               of the same 8 starts (inside, the sphere has several local minima to end in)
@@ -83,7 +83,7 @@ def normal(*shape: int, generator: torch.Generator) -> Tensor:
 
 
 def descend(optimizer: type, toy: Toy, p: float, start: Tensor, steps: int) -> Tensor:
-    """Where an optimizer ends; every row is a neuron with a problem of its own. eta falls from .3 to 3e-5."""
+    """Where an optimizer ends up; every row is a neuron with its own problem. eta falls from .3 to 3e-5."""
     w = torch.nn.Parameter(start.clone())
     own = optimizer([w], lr=0.3, p=p)
     for step in range(steps):

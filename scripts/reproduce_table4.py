@@ -1,12 +1,12 @@
-"""Table 4: train all of it, several runs at once, and write its tables.
+"""Train all of Table 4, several runs at once, and write its tables.
 
     python scripts/reproduce_table4.py --datasets letter,dna --sparsities 0.9 --seeds 0,1,2 --methods lpss,rigl
 
-Two tables: `table4`, the paper's models as they are, and `table4_best`, with what improves every method
+Two tables: `table4`, the paper's models as they are, and `table4_best`, with what improves all methods
 (conf/experiment/table4.yaml, table4_best.yaml; settings by data set and method: conf/table4.yaml). Runs that have ended
-(run folders in OUTPUT/runs) are not trained again and interrupted ones continue, so the same command finishes what
-another left. Runs whose only trace is their line in results.csv stay in the tables until they are trained again, which
---trust avoids. Image data sets are trained where there is a GPU, or with --images yes.
+(run folders in OUTPUT/runs) are not trained again and interrupted ones continue, so the same command continues
+after an interruption. Runs of which only the line in results.csv is left stay in the tables until they are trained
+again, which --trust avoids. Image data sets are trained where there is a GPU, or with --images yes.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def planned(args: argparse.Namespace, datasets: list[str]) -> list[list[str]]:
 
 
 def report(folder: Path, tables: list[str]) -> None:
-    """results.csv of all runs, earlier ones and these, and from it what stands in the folder."""
+    """Write results.csv of all runs, earlier and new, and make the tables and figures from it."""
     results = folder / "results.csv"
     sources = [path for path in (results, folder / "runs") if path.exists()]
     _lpss_table(*sources, "--results", results, "--output", os.devnull)
@@ -83,7 +83,7 @@ def report(folder: Path, tables: list[str]) -> None:
             _lpss_table(results, "--experiment", name, "--published", *output)
         sparse = set(runs["method"][runs["experiment"] == name]) - {"dense"}
         if "lpss" not in sparse or len(sparse) == 1:
-            print(f"{name}: LpSS and another sparse method are not both there yet: no comparison")
+            print(f"{name}: no comparison, as runs of LpSS or of another sparse method are missing")
             continue
         more = ["--paired", f"{place}_paired.md", "--ranks", f"{place}_ranks.png"]
         _lpss_table(results, "--experiment", name, *more, "--output", os.devnull)
@@ -96,7 +96,7 @@ def _lpss_table(*words: str | Path) -> None:
 
 
 def hours_of_a_run(dataset: str) -> float:
-    """About how long one run takes here: 16 images forward and backward, times all of them."""
+    """Roughly how long one run takes here, from the time of 16 images forward and backward."""
     config = resolve(compose_run([f"dataset={dataset}", "method=dense"])).config
     images, shape, classes = IMAGES[dataset]
     net = build_model(config.model, {}, shape, classes)

@@ -15,7 +15,7 @@ def words(text: str) -> list[str]:
 
 
 def sparsities_of(method: str, sparsities: Sequence) -> Sequence:
-    """Those to train a method at: dense has none to vary."""
+    """The sparsities to train a method at: 0 alone for dense."""
     return [0.0] if method == "dense" else sparsities
 
 

@@ -33,7 +33,7 @@ def main() -> int:
             failed += 1
             continue
         dataset, method, choice = described[outcome.overrides]
-        # A diverged run counts as accuracy 0, whatever its last epoch's.
+        # A diverged run counts as accuracy 0, whatever it had in its last epoch.
         accuracy = outcome.result["accuracy_last"] if outcome.result["status"] == "finished" else 0.0
         rows.append((dataset, method, choice, outcome.result["sparsity"], accuracy or 0.0))
     print(summary(rows))

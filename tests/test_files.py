@@ -1,4 +1,4 @@
-"""Atomic writing: whole or not at all."""
+"""Atomic writing: completely or not at all."""
 
 import os
 

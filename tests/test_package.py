@@ -1,4 +1,4 @@
-"""What a wheel must bring along, and what importing the package must not."""
+"""What a wheel must contain, and what importing the package must not import."""
 
 import os
 import shutil

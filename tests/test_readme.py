@@ -1,4 +1,4 @@
-"""The README's code runs as printed."""
+"""What the READMEs say is so: their code runs as printed, their links exist, what they name can be chosen."""
 
 import os
 import re
@@ -6,9 +6,23 @@ import subprocess
 import sys
 from pathlib import Path
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(?:python|yaml)\n(.*?)```", README, flags=re.S)
-FILES = dict(block.removeprefix("# file: ").split("\n", 1) for block in BLOCKS if block.startswith("# file: "))
+import pytest
+
+from lpss.cli.compose import compose_run
+from lpss.config import incidental_settings
+from lpss.record import FIELDS
+from lpss.registries import DATASETS, METHODS, MODELS, OPTIMIZERS, SCHEDULES
+
+ROOT = Path(__file__).resolve().parents[1]
+READMES = ["README.md", *(f"{folder}/README.md" for folder in ("conf", "lpss", "outputs", "tests"))]
+READMES += [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("outputs/*/README.md"))]
+TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in READMES}
+README, CONF, PACKAGE, OUTPUTS = (TEXTS[name] for name in READMES[:4])
+GROUPS = {registry.kind: registry for registry in (DATASETS, METHODS, MODELS, OPTIMIZERS, SCHEDULES)}
+
+
+def blocks(text: str) -> list[str]:
+    return re.findall(r"```(?:python|yaml)\n(.*?)```", text, flags=re.S)
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess:
@@ -20,25 +34,80 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess:
 
 
 def test_the_loop_on_an_own_network_reaches_the_sparsity(tmp_path):
-    (code,) = (block for block in BLOCKS if block.startswith("import torch"))
+    (code,) = (block for block in blocks(README) if block.startswith("import torch"))
     printed = run(tmp_path, sys.executable, "-c", code).stdout
     loss, sparsity = map(float, re.match(r"loss ([\d.]+), sparsity ([\d.]+)", printed).groups())
     assert loss < 0.3 and abs(sparsity - 0.8) < 0.03
 
 
-def test_own_parts_train_as_the_readme_says(tmp_path):
-    assert len(FILES) == 4
-    for name, text in FILES.items():
+def test_own_parts_train_as_the_packages_readme_says(tmp_path):
+    files = dict(block.removeprefix("# file: ").split("\n", 1) for block in blocks(PACKAGE))
+    assert len(files) == 2 * len(GROUPS)
+    for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    (command,) = re.findall(r"^    lpss-train (--config-dir .*)$", README, flags=re.M)
-    run(tmp_path, str(Path(sys.executable).with_name("lpss-train")), *command.split())
+    (command,) = re.findall(r"^    lpss-train (--config-dir (?:.*\\\n)*.*)$", PACKAGE, flags=re.M)
+    run(tmp_path, sys.executable, "-m", "lpss.cli.train", *command.replace("\\\n", " ").split())
     assert len(list(tmp_path.glob("outputs/wine-two_layers*/rigl_smallest-s0.8/seed0-*/run.json"))) == 1
 
 
-def test_every_choice_is_listed():
-    conf = Path(__file__).resolve().parents[1] / "conf"
-    for group in ("dataset", "model", "method", "optimizer", "schedule"):
-        row = next(line for line in README.splitlines() if line.startswith(f"| `{group}=`"))
-        for choice in (conf / group).glob("*.yaml"):
-            assert re.search(rf"\b{choice.stem}\b", row.split("|")[2]), f"{group}={choice.stem} is not in the README"
+@pytest.mark.parametrize("name", READMES)
+def test_every_link_leads_somewhere(name):
+    for link in re.findall(r"\]\(([^)\s]+)\)", TEXTS[name]):
+        if not link.startswith(("http://", "https://", "#")):
+            assert (ROOT / name).parent.joinpath(link).exists(), link
+        elif link.startswith("#"):
+            titles = re.findall(r"^#+ (.*)$", TEXTS[name], flags=re.M)
+            assert link[1:] in [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+def test_the_first_readme_is_short_and_leads_to_all_others():
+    assert len(README.splitlines()) <= 130
+    assert set(READMES) == {"README.md", *re.findall(r"\]\(([\w/]+/README\.md)\)", README)}
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_every_choice_that_is_named_exists(name):
+    chosen = re.findall(r"\b(dataset|method|model|optimizer|schedule)=([a-z0-9_,]+)", TEXTS[name])
+    known = {group: {*registry, "auto", *_own(group)} for group, registry in GROUPS.items()}
+    assert not [f"{group}={one}" for group, names in chosen for one in names.split(",") if one not in known[group]]
+    for experiment in re.findall(r"experiment=(\w+)", TEXTS[name]):
+        assert (ROOT / "conf" / "experiment" / f"{experiment}.yaml").exists(), experiment
+
+
+def _own(group: str) -> list[str]:
+    """What the package's README adds in its example."""
+    return re.findall(rf"# file: my_conf/{group}/(\w+)\.yaml", PACKAGE)
+
+
+def test_the_lines_shown_of_the_list_are_printed(tmp_path):
+    (shown,) = re.findall(r"^    method=\n(.*?)^      \.\.\.", README, flags=re.M | re.S)
+    printed = run(tmp_path, sys.executable, "-m", "lpss.cli.train", "--list", "method").stdout
+    assert " ".join(shown.split()) in " ".join(printed.split())
+
+
+def test_the_demos_table_is_the_committed_one():
+    table = (ROOT / "outputs/demo/table.md").read_text(encoding="utf-8")
+    assert " ".join(table.split()) in " ".join(README.split())
+
+
+def test_conf_names_the_settings_outside_the_hash_and_rules_of_p_that_work():
+    for key in incidental_settings():
+        assert f"`{key}`" in CONF or f"`{key.split('.')[0]}.*`" in CONF, key
+    rules = re.findall(r"`(optimizer\.p=[^`]+)`", CONF)
+    assert len(rules) >= 4
+    for rule in rules:
+        assert compose_run(["method=lpss", rule.replace("'", "")]).optimizer["p"]
+
+
+def test_every_field_of_a_record_is_explained():
+    assert not [name for name in FIELDS if f"`{name}`" not in OUTPUTS]
+
+
+def test_every_promise_names_a_test_and_every_table_of_benchmarks_its_json(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from bench_readme import readme
+
+    assert TEXTS["outputs/bench/README.md"] == readme(ROOT / "outputs" / "bench")
+    promises = TEXTS["tests/README.md"].partition("which test shows it")[2].splitlines()
+    assert all("_" in row and ".py)" in row for row in promises if row.startswith("| ") and row != "| promise | test |")

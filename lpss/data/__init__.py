@@ -1,4 +1,4 @@
-"""Data sets by name: `load("letter")` gives a `Dataset`, `Batches` walks through its training split.
+"""Data sets by name: `load("letter")` gives a `Dataset`, `Batches` iterates over its training split.
 
 A new set is a file here and a yaml in conf/dataset/ (see lpss/registry.py).
 """

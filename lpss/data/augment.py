@@ -1,4 +1,4 @@
-"""Random crop, flip and cutout of a batch of images: pure functions of the images and of drawn integers."""
+"""Random crop, flip and cutout of a batch of images: pure functions of the images and of random integers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -49,7 +49,7 @@ class AugmentConfig:
         return bool(self.crop_pad or self.flip or self.cutout)
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """Raises UsageError where rows of `shape` (without the batch) cannot be augmented like this."""
+        """Raises UsageError if rows of `shape` (without the batch) cannot be augmented like this."""
         first = next((key for key in ("crop_pad", "flip", "cutout") if getattr(self, key)), None)
         if first is None:
             return
@@ -65,7 +65,7 @@ class AugmentConfig:
 def crop(x: Tensor, top: Tensor, left: Tensor, pad: int, mode: str = "zeros") -> Tensor:
     """x (B, C, H, W) padded by `pad`, cut to its old size at `top`, `left`, each (B,) in 0..2*pad."""
     height, width = x.shape[-2:]
-    row = top[:, None] - pad + torch.arange(height, device=x.device)  # (B, H), places in x
+    row = top[:, None] - pad + torch.arange(height, device=x.device)  # (B, H), positions in x
     column = left[:, None] - pad + torch.arange(width, device=x.device)
     if mode == "reflect":
         row, column = _mirror(row, height), _mirror(column, width)
@@ -79,7 +79,7 @@ def crop(x: Tensor, top: Tensor, left: Tensor, pad: int, mode: str = "zeros") ->
 
 
 def _mirror(place: Tensor, size: int) -> Tensor:
-    """Places outside 0..size-1 mirrored at the border pixel, which is not repeated."""
+    """Positions outside 0..size-1, mirrored at the border pixel, which is not repeated."""
     return (size - 1) - ((size - 1) - place.abs()).abs()
 
 

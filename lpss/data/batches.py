@@ -1,4 +1,4 @@
-"""Batches from tensors that live on the device: no worker processes, and nothing waits for the device."""
+"""Batches from tensors that stay on the device: no worker processes, and nothing waits for the device."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ from lpss.data.augment import AugmentConfig, crop, cutout, flip
 from lpss.data.dataset import Split
 from lpss.errors import UsageError
 
-SHUFFLE_WHOLE = 64 * 2**20  # bytes up to which an epoch is shuffled at once, so that batches are mere views
+SHUFFLE_WHOLE = 64 * 2**20  # bytes up to which an epoch is shuffled at once, so that batches are views
 
 Batch = tuple[Tensor, Tensor]
 
@@ -33,9 +33,9 @@ class Batches:
     """A training split in random batches, a new order each epoch, the last incomplete batch dropped.
 
     Order and augmentation are drawn on the CPU from (seed, epoch) alone, so they are the same on every device
-    and an epoch may be entered at any batch. Crop and flip act on the raw pixels (padding is black), cutout
+    and an epoch can begin at any batch. Crop and flip act on the raw pixels (padding is black), cutout
     after normalising (0 is the mean). `shard` (i, n) yields the i-th of n equal parts of every batch.
-    Raises UsageError for a batch size or an augmentation that cannot be.
+    Raises UsageError for an impossible batch size or augmentation.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Batches:
         self.whole = split.x.numel() * split.x.element_size() <= SHUFFLE_WHOLE
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """The number of batches in an epoch."""
         return len(self.split) // self.batch_size
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -86,7 +86,7 @@ class Batches:
             yield self._prepare(batch.x, chance[:, part]), batch.y
 
     def _chance(self, count: int, draw: torch.Generator) -> Tensor:
-        """All offsets of an epoch, int64 (5, count): crop's top and left, flip, cutout's row and column."""
+        """The random numbers of an epoch, int64 (5, count): crop's top and left, flip, cutout's row and column."""
         if not self.augment.active:
             return torch.empty(5, 0, dtype=torch.int64)
         height, width = self.split.x.shape[-2:]
@@ -114,7 +114,7 @@ def eval_batches(
     std: Sequence[float] | None = None,
     shard: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
-    """All rows in order, normalised and nothing else; the last batch may be smaller.
+    """All rows in order, only normalised; the last batch may be smaller.
 
     `shard` (i, n) yields every n-th batch, from number i on.
     """

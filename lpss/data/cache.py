@@ -1,4 +1,4 @@
-"""Parsed tensors kept as safetensors, so that a set is verified and parsed once per change of its files.
+"""Parsed tensors kept as safetensors, so that a set is verified and parsed again only when its files change.
 
 One file per set under <root>/.parsed, or under ~/.cache/lpss-parsed where the root cannot be written. A cache
 that cannot be read or written is never an error: the set is parsed again.
@@ -19,7 +19,7 @@ from torch import Tensor
 def key(root: Path, paths: Sequence[Path], version: int, checksums: Sequence[str]) -> str:
     """Digest of names, sizes and times of the files, their published checksums and the parser's version.
 
-    Tensors are stored only after the files were verified, so a match spares hashing them again.
+    Tensors are stored only after the files were verified, so if the key matches, they need not be hashed again.
     """
     digest = hashlib.sha256(repr((version, list(checksums))).encode())
     for path in paths:
@@ -34,7 +34,7 @@ def _checksum(tensors: dict[str, Tensor]) -> str:
 
 def _places(root: Path, name: str) -> list[Path]:
     places = [root / ".parsed" / f"{name}.safetensors"]
-    if os.path.isabs(home := os.path.expanduser("~")):  # else this user has none
+    if os.path.isabs(home := os.path.expanduser("~")):  # otherwise this user has no home folder
         elsewhere = f"{name}-{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:8]}"
         places.append(Path(home, ".cache", "lpss-parsed", f"{elsewhere}.safetensors"))
     return places
@@ -56,7 +56,7 @@ def read(root: Path, name: str, wanted: str) -> dict[str, Tensor] | None:
 
 
 def write(root: Path, name: str, key: str, tensors: dict[str, Tensor]) -> None:
-    """Store the tensors in the first place that can be written, whole or not at all."""
+    """Store the tensors in the first folder that can be written, completely or not at all."""
     for path in _places(root, name):
         temporary = None
         try:

@@ -1,4 +1,4 @@
-"""What a data set is once it is loaded: two splits of tensors and the facts a model needs."""
+"""A loaded data set: two splits of tensors, and what a model needs to know of them."""
 
 from dataclasses import dataclass, field, replace
 
@@ -46,7 +46,7 @@ class Dataset:
 
 @dataclass
 class DatasetConfig:
-    """What a config may say under `dataset:`; a source subclasses it to offer more."""
+    """The options of `dataset=`; a source subclasses it to offer more."""
 
     name: str
     augment: dict = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Expected:
 
 
 def validate(name: str, where: str, x: Tensor, y: Tensor, expected: Expected, remedy: str = "") -> None:
-    """Check all rows of a set, training rows first. Raises DataError that names `where`, the place, and the remedy."""
+    """Check all rows of a set, training rows first. Raises DataError that names the place, `where`, and the remedy."""
 
     def refuse(problem: str) -> None:
         raise DataError(f"{name}: {where}: {problem}{remedy and f'; {remedy}'}")
@@ -102,12 +102,12 @@ def check_classes(dataset: Dataset) -> Dataset:
 
 
 def permutation(count: int, seed: int) -> np.ndarray:
-    """A random order of `count` rows. RandomState's stream is frozen: a seed gives one split for ever."""
+    """A random order of `count` rows. RandomState's stream never changes: a seed gives the same split for ever."""
     return np.random.RandomState(seed).permutation(count)
 
 
 def hold_out(dataset: Dataset, fraction: float, seed: int) -> Dataset:
-    """Put a part of the training rows, class by class, in the place of the test split, which is dropped.
+    """Replace the test split, which is dropped, by a part of the training rows, drawn class by class.
 
     Both parts keep the training order; a class with two rows or more is in both. Standardisation stays
     that of the whole training split. Raises UsageError unless 0 < fraction < 1.

@@ -1,4 +1,4 @@
-"""scikit-learn's 8x8 digits: a real set that needs no download, for trials and tests."""
+"""scikit-learn's 8x8 digits: a small real set that needs no download, for demos and tests."""
 
 from pathlib import Path
 

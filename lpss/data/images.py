@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST and CIFAR-10 in their published files."""
+"""MNIST, Fashion-MNIST and CIFAR-10, read from the files as published."""
 
 import codecs
 import gzip
@@ -27,7 +27,7 @@ def read_idx(path: Path) -> Tensor:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is damaged ({error}); remove it and fetch it again") from error
     if len(data) < 4 or data[:3] != b"\0\0\x08":  # 8: unsigned bytes; the fourth byte counts the dimensions
-        raise DataError(f"{path} is no idx file of bytes")
+        raise DataError(f"{path} is not an idx file of bytes")
     start = 4 + 4 * data[3]
     shape = struct.unpack_from(f">{data[3]}I", data, 4) if len(data) >= start else (-1,)
     if len(data) - start != prod(shape):
@@ -44,7 +44,7 @@ class IdxSource(DataSource):
         images, labels, test_images, test_labels = map(read_idx, paths)
         for i, tensor in enumerate((images, labels, test_images, test_labels)):
             if tensor.dim() == 0 or tuple(tensor.shape[1:]) != (() if i % 2 else self.shape[1:]):
-                raise DataError(f"{paths[i]}: an array of {tuple(tensor.shape)}, which cannot be right; fetch it again")
+                raise DataError(f"{paths[i]}: an array of shape {tuple(tensor.shape)}, which is wrong; fetch it again")
         return torch.cat([images, test_images]).unsqueeze(1), torch.cat([labels, test_labels]).long()
 
 
@@ -173,7 +173,7 @@ def read_cifar_batch(path: Path) -> tuple[Tensor, Tensor]:
             raise ValueError(f"{images.dtype} images with labels of {tuple(labels.shape)}")
         return images, labels
     except (pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path} is no CIFAR-10 batch ({error})") from error
+        raise DataError(f"{path} is not a CIFAR-10 batch ({error})") from error
 
 
 @DATASETS.register("cifar10")

@@ -1,4 +1,4 @@
-"""Where data sets come from: the base of all sources, and the registry that finds one by name.
+"""Where data sets come from: the base class of all sources, and `load`, which finds one by name.
 
 A new data set is a class with `Config`, `files` and `parse`, registered under its name.
 """
@@ -17,7 +17,7 @@ from lpss.registries import DATASETS
 
 
 def default_root() -> Path:
-    """The folder of all data: $LPSS_DATA, else ~/.cache/lpss."""
+    """The folder of all data sets: $LPSS_DATA, else ~/.cache/lpss."""
     return expanded(os.environ.get("LPSS_DATA") or "~/.cache/lpss")
 
 
@@ -38,7 +38,7 @@ class RandomSplitConfig(DatasetConfig):
 
 @dataclass(frozen=True)
 class Status:
-    """What is on disk of a set: "present", "missing", "altered" or "built in", and its size in bytes."""
+    """How a set is on disk: "present", "missing", "altered" or "built in", and its size in bytes."""
 
     state: str
     size: int = 0
@@ -63,7 +63,7 @@ class DataSource:
     numeric: slice | None = None  # the columns to standardise with training statistics
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    version = 1  # of the parser: a step up makes cached tensors stale
+    version = 1  # of the parser: raise it when cached tensors must be made again
 
     @property
     def origin(self) -> str:
@@ -83,11 +83,11 @@ class DataSource:
         return Expected(self.shape, self.classes, self.train, self.test)
 
     def locate(self, root: Path, config: DatasetConfig, download: bool) -> list[Path]:
-        """The source files, fetched where missing. Raises DataError where they cannot be had."""
+        """The source files, downloaded if missing. Raises DataError if that fails."""
         return store.locate(self.name, root, self.files, download)
 
     def verify(self, paths: list[Path]) -> None:
-        """Raises DataError where a file is not the published one."""
+        """Raises DataError if a file is not the published one."""
         for file, path in zip(self.files, paths, strict=True):
             store.verify(self.name, file, path)
 
@@ -95,7 +95,7 @@ class DataSource:
         return Status(*store.status(root, self.files))
 
     def fetch(self, root: Path) -> None:
-        """Download what is missing, check what is there. Raises DataError."""
+        """Download missing files and check the others. Raises DataError."""
         self.verify(self.locate(root, self.Config(self.name), download=True))
 
     def rows(self, root: Path, config: DatasetConfig, download: bool) -> tuple[Tensor, Tensor]:
@@ -121,7 +121,9 @@ class DataSource:
             order = torch.from_numpy(permutation(len(y), checked_seed("split_seed", config.split_seed)))
             x, y = x.index_select(0, order), y.index_select(0, order)
         if x.dtype == torch.uint8 and (self.mean is None or self.std is None):
-            raise DataError(f"{self.name}: rows of bytes need `mean` and `std`, a number a channel, in units of 0..1")
+            raise DataError(
+                f"{self.name}: rows of bytes need `mean` and `std`, one number per channel, in units of 0..1"
+            )
         train = Split(x[: expected.train], y[: expected.train])
         test = Split(x[expected.train :], y[expected.train :])
         if self.numeric is not None:
@@ -130,7 +132,7 @@ class DataSource:
 
 
 class BuiltIn(DataSource):
-    """A set without files: `parse` makes or finds its rows by itself."""
+    """A set without files: `parse` makes its rows, or takes them from an installed package."""
 
     where = "what its parse method returns"
 

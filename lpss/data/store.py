@@ -1,4 +1,4 @@
-"""Files under the data folder: find them, check them against published checksums, download the missing."""
+"""Files under the data folder: find them, check them against published checksums, download missing ones."""
 
 import hashlib
 import http.client
@@ -45,7 +45,7 @@ class File:
 
 
 def find(root: Path, file: File) -> tuple[File, Path] | None:
-    """The form of the file that is there, and its path; None where there is none."""
+    """The form of the file that is present, and its path; None if none is."""
     return next(((form, root / form.path) for form in file.forms if (root / form.path).is_file()), None)
 
 
@@ -91,7 +91,7 @@ def status(root: Path, files: Sequence[File]) -> tuple[str, int, str]:
 
 
 def locate(name: str, root: Path, files: Sequence[File], download: bool) -> list[Path]:
-    """The path of each file, fetched where missing. Raises DataError where one cannot be had."""
+    """The path of each file, downloaded if missing. Raises DataError if that fails."""
     missing = [file for file in files if find(root, file) is None]
     if missing and not download:
         raise absent(name, root, missing[0].path, "was not to be downloaded")
@@ -109,7 +109,7 @@ def absent(name: str, root: Path, path: str, reason: str) -> DataError:
 
 @contextmanager
 def readable(name: str):
-    """Turn what the file system refuses into a DataError."""
+    """Turn errors of the file system into a DataError."""
     try:
         yield
     except OSError as error:
@@ -119,7 +119,7 @@ def readable(name: str):
 
 @contextmanager
 def scratch(name: str, root: Path):
-    """A folder of our own below the root: processes that fetch the same set share no unfinished file."""
+    """A temporary folder below the root, so that processes that fetch the same set share no unfinished file."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=root) as folder:
@@ -130,7 +130,7 @@ def scratch(name: str, root: Path):
 
 
 def offers(path: str, urls: Sequence[str]) -> tuple[str, ...]:
-    """Where to ask for a file: below LPSS_DATA_MIRROR, an address or a folder, if set, else at `urls`."""
+    """The addresses to try for a file: below LPSS_DATA_MIRROR (an address or a folder) if set, else `urls`."""
     mirror = os.environ.get("LPSS_DATA_MIRROR")
     if not mirror:
         return tuple(urls)
@@ -140,9 +140,9 @@ def offers(path: str, urls: Sequence[str]) -> tuple[str, ...]:
 
 
 def fetch(name: str, root: Path, files: Sequence[File]) -> None:
-    """Download the files; each is checked before it gets its name. Raises DataError."""
+    """Download the files; each is checked before it is moved to its final name. Raises DataError."""
     with scratch(name, root) as folder:
-        unpacked: dict[str, Path | DataError] = {}  # an archive serves all the files it holds
+        unpacked: dict[str, Path | DataError] = {}  # an archive is downloaded once for all the files it holds
         for file in files:
             reasons = []
             for url in offers(file.path, file.urls):
@@ -169,7 +169,7 @@ def _try(url: str, folder: Path, wanted: dict[str, int]) -> "Path | DataError":
 
 
 def _accept(file: File, source: "Path | DataError", target: Path) -> str | None:
-    """Move the checked file to its target, or say why not."""
+    """Move the checked file to its target, or return the reason why not."""
     if isinstance(source, DataError):
         return str(source)
     part = source / target.name
@@ -183,14 +183,14 @@ def _accept(file: File, source: "Path | DataError", target: Path) -> str | None:
 
 
 def download(url: str, target: Path, limit: int) -> None:
-    """Write what `url` offers to `target`, resuming after cut-offs. Raises DataError, the bare reason."""
+    """Download `url` to `target`, resuming after interruptions. Raises DataError that holds the reason alone."""
     for attempt in range(ATTEMPTS):
         try:
             return _continue(url, target, limit)
         except (OSError, http.client.HTTPException, ValueError) as error:
             if attempt == ATTEMPTS - 1 or not _worth_retrying(error):
                 raise DataError(_reason(error)) from error
-            if isinstance(error, HTTPError) and error.code == 416:  # we hold more than is offered
+            if isinstance(error, HTTPError) and error.code == 416:  # we have more than the server offers
                 target.unlink()
             time.sleep(PAUSE * 2**attempt)
 
@@ -227,7 +227,7 @@ def _continue(url: str, target: Path, limit: int) -> None:
             open(target, "ab" if resumed else "wb") as out,
             tqdm(None, target.name, total, initial=start, unit="B", unit_scale=True, disable=None) as bar,
         ):
-            while chunk := answer.read1(MIB // 4):  # what has come counts, also if the rest does not
+            while chunk := answer.read1(MIB // 4):  # keep what has arrived, even if the rest does not
                 if out.tell() + len(chunk) > limit:
                     raise ValueError(f"more than the limit of {limit:,} bytes")
                 out.write(chunk)

@@ -1,4 +1,4 @@
-"""Gaussian clouds around one centre a class, drawn on the spot in any size, for trials and benchmarks."""
+"""Gaussian clouds around one centre for each class, generated in any size, for tests and benchmarks."""
 
 from dataclasses import dataclass
 from math import prod
@@ -17,7 +17,7 @@ MOST = 2**31  # numbers, which take 8 GiB
 
 @dataclass
 class SyntheticConfig(DatasetConfig):
-    """`noise` is the deviation around centres of deviation 1; an `image_shape` [C, H, W] asks for images."""
+    """`noise` is the standard deviation around centres, whose own is 1; an `image_shape` [C, H, W] asks for images."""
 
     features: int = 20
     classes: int = 4
@@ -30,7 +30,7 @@ class SyntheticConfig(DatasetConfig):
 
 @DATASETS.register("synthetic")
 class Synthetic(BuiltIn):
-    """Balanced classes in random order. Raises UsageError for sizes that cannot be."""
+    """Balanced classes in random order. Raises UsageError for impossible sizes."""
 
     label = "Synthetic"
     order = 13

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lpss.errors import DataError
 
-LONGEST = 100  # characters in a cell: numpy makes all as wide as the widest
+LONGEST = 100  # characters in a cell: numpy makes all cells as wide as the widest
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Table:
         separator: str | None = ",",
         skip: Callable[[int, str], bool] = lambda number, line: False,
     ) -> "Table":
-        """Rows of a file less empty lines and those that `skip(number, line)` picks.
+        """The rows of a file, without empty lines and those for which `skip(number, line)` is true.
 
         A `separator` of None splits at white space. Raises DataError for a row with more or fewer cells than
         `columns`, and for a file without rows.
@@ -61,9 +61,9 @@ class Table:
             raise DataError(f"{place}: {str(self.cells[row, column])!r} {problem}")
 
     def letters(self, column: int, count: int) -> "Table":
-        """The column's strings as a table, a letter a cell. Raises DataError unless each has `count`."""
+        """The column's strings as a table, one letter per cell. Raises DataError unless each has `count` letters."""
         strings = self.cells[:, column]
-        self._refuse(np.char.str_len(strings) != count, column, f"has not the {count} letters expected")
+        self._refuse(np.char.str_len(strings) != count, column, f"does not have the {count} letters expected")
         return Table(self.path, np.array([list(s) for s in strings]), self.lines)
 
     def levels(self, column: int, missing: str = "") -> list[str]:
@@ -71,7 +71,7 @@ class Table:
         return [str(level) for level in np.unique(self.cells[:, column]) if level != missing]
 
     def codes(self, column: int, levels: Sequence[str], missing: Sequence[str] = ()) -> np.ndarray:
-        """The place of each cell in `levels`, int64 (N,), -1 for one in `missing`; else raises DataError."""
+        """The index of each cell in `levels`, int64 (N,), -1 for one in `missing`. Raises DataError for any other."""
         values, inverse = np.unique(self.cells[:, column], return_inverse=True)
         place = {level: i for i, level in enumerate(levels)} | {level: -1 for level in missing}
         codes = np.array([place.get(str(value), -2) for value in values])[inverse.reshape(-1)]
@@ -84,7 +84,7 @@ class Table:
         return torch.from_numpy((codes[:, None] == np.arange(len(levels))).astype(np.float32))
 
     def numbers(self, columns: Iterable[int]) -> Tensor:
-        """float32 (N, len(columns)). Raises DataError for a cell that is no finite number."""
+        """float32 (N, len(columns)). Raises DataError for a cell that is not a finite number."""
         return torch.stack([torch.from_numpy(self._column(c)) for c in columns], 1)
 
     def _column(self, column: int) -> np.ndarray:
@@ -99,7 +99,7 @@ class Table:
         return values
 
     def labels(self, column: int, levels: Sequence[str]) -> Tensor:
-        """int64 (N,), the place of each cell in `levels`."""
+        """int64 (N,), the index of each cell in `levels`."""
         return torch.from_numpy(self.codes(column, levels).astype(np.int64))
 
 

@@ -72,7 +72,7 @@ class TinyImageNet(DataSource):
         """Only the archive has a published checksum; `index` has checked the layout and the counts."""
 
     def download(self, root: Path) -> None:
-        """Fetch and unpack the whole set; the folder gets its name when it is complete. Raises DataError."""
+        """Fetch and unpack the whole set; the folder gets its final name when it is complete. Raises DataError."""
         with store.scratch(self.name, root) as folder:
             (url,) = store.offers(ARCHIVE.path, (self.origin,))
             packed = folder / ARCHIVE.path
@@ -123,18 +123,20 @@ class Index(NamedTuple):
 
 
 def index(folder: Path) -> Index:
-    """What the folder holds. Raises DataError for a broken layout or classes of unequal size."""
+    """The contents of the folder. Raises DataError for a broken layout or classes of unequal size."""
     wnids = sorted(_lines(folder / "wnids.txt"))
     if folder.name == FULL and len(wnids) != 200:
         raise DataError(f"{folder / 'wnids.txt'}: {len(wnids)} classes where 200 are expected")
     if len(wnids) < 2 or not all(re.fullmatch(r"[\w-]+", wnid) for wnid in wnids):
-        raise DataError(f"{folder / 'wnids.txt'}: not a list of two classes or more, a line each; is the copy whole?")
+        raise DataError(
+            f"{folder / 'wnids.txt'}: not a list of two or more classes, one per line; is the copy complete?"
+        )
     label = {wnid: i for i, wnid in enumerate(wnids)}
     train: list[tuple[Path, int]] = []
     for wnid in wnids:
         images = _images(folder / "train" / wnid)
         if not images or len(images) * label[wnid] != len(train):
-            raise DataError(f"{folder / 'train' / wnid}: {len(images)} images, unlike others; is it whole?")
+            raise DataError(f"{folder / 'train' / wnid}: {len(images)} images, unlike the others; is it complete?")
         train += [(path, label[wnid]) for path in images]
     annotations = folder / "val" / "val_annotations.txt"
     present = {path.name: path for path in _images(folder / "val")}
@@ -147,7 +149,7 @@ def index(folder: Path) -> Index:
             raise DataError(f"{annotations}, line {number}: the image {name!r} is missing")
         test.append((present[name], label[wnid]))
     if not test:
-        raise DataError(f"{annotations}: holds no images; is the copy whole?")
+        raise DataError(f"{annotations}: holds no images; is the copy complete?")
     return Index(wnids, train, test)
 
 
@@ -155,7 +157,7 @@ def _lines(path: Path) -> list[str]:
     try:
         return [line for line in path.read_text(encoding="latin-1").splitlines() if line]
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); is the copy whole?") from error
+        raise DataError(f"{path} cannot be read ({error.strerror}); is the copy complete?") from error
 
 
 def _images(folder: Path) -> list[Path]:
@@ -165,7 +167,7 @@ def _images(folder: Path) -> list[Path]:
     try:
         return [folder / name for name in sorted(os.listdir(folder)) if name.endswith(".JPEG")]
     except OSError as error:
-        raise DataError(f"{folder} cannot be read ({error.strerror}); is the copy whole?") from error
+        raise DataError(f"{folder} cannot be read ({error.strerror}); is the copy complete?") from error
 
 
 def read_jpeg(path: Path) -> Tensor:
@@ -176,5 +178,5 @@ def read_jpeg(path: Path) -> Tensor:
                 raise DataError(f"{path}: {image.size} pixels where {SIDE} x {SIDE} are expected")
             pixels = np.array(image.convert("RGB"))
     except OSError as error:
-        raise DataError(f"{path} is no readable JPEG ({error})") from error
+        raise DataError(f"{path} is not a readable JPEG ({error})") from error
     return torch.from_numpy(pixels).permute(2, 0, 1)

@@ -1,4 +1,4 @@
-"""The seven UCI sets, encoded so that the feature counts of the paper's Table 3 come out."""
+"""The seven UCI sets, encoded so that they have the numbers of features in the paper's Table 3."""
 
 import string
 from pathlib import Path
@@ -13,7 +13,7 @@ from lpss.data.table import Table
 from lpss.registries import DATASETS
 
 ARCHIVES = "https://archive.ics.uci.edu/static/public"
-DIRECT = "https://archive.ics.uci.edu/ml/machine-learning-databases"  # the former addresses, as a second try
+DIRECT = "https://archive.ics.uci.edu/ml/machine-learning-databases"  # the former addresses, tried second
 
 
 def uci_file(path: str, size: int, sha256: str, archive: str, direct: str) -> File:

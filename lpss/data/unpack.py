@@ -1,4 +1,4 @@
-"""Archives taken apart member by member: names and sizes in them are never trusted."""
+"""Unpacks archives member by member: the names and sizes in them are not trusted."""
 
 import errno
 import struct
@@ -18,7 +18,7 @@ LZW_LIMIT = 64 * MIB  # of one packed .Z stream, which is decoded in memory
 
 @contextmanager
 def _damage(packed: Path) -> Iterator[None]:
-    """Turn what the archive modules raise for a broken archive into a DataError."""
+    """Turn the exceptions that a broken archive causes into a DataError."""
     try:
         yield
     except (
@@ -34,7 +34,7 @@ def _damage(packed: Path) -> Iterator[None]:
     except TypeError as error:  # of tarfile, where a gzip header is cut off
         raise DataError(f"{packed.name} is damaged ({error})") from error
     except OSError as error:
-        if error.errno not in (None, errno.EINVAL):  # a full disk, say; those two are wrong headers and places
+        if error.errno not in (None, errno.EINVAL):  # a full disk, say; the two named are wrong headers and offsets
             raise
         raise DataError(f"{packed.name} is damaged ({error})") from error
 
@@ -42,7 +42,7 @@ def _damage(packed: Path) -> Iterator[None]:
 def unpack(packed: Path, wanted: Mapping[str, int], folder: Path) -> None:
     """Write the members whose base name (less `.Z`) is in `wanted`, name -> size limit, to folder/name.
 
-    A `packed` that is no .zip, .tar.gz or .tgz is itself the one member. Raises DataError for a damaged
+    A `packed` that is not a .zip, .tar.gz or .tgz is itself the only member. Raises DataError for a damaged
     archive or a member above its limit; a name that is not found is left to the caller.
     """
     with _damage(packed):
@@ -76,12 +76,12 @@ def _members(packed: Path) -> Iterator[tuple[str, BinaryIO]]:
 
 
 def unpack_tree(packed: Path, folder: Path, limit: int) -> None:
-    """Write all members below `folder`, `limit` bytes in sum. Raises DataError for a path that leads out."""
+    """Write all members below `folder`, `limit` bytes at most. Raises DataError for a path that leads outside."""
     with _damage(packed):
         for member, stream in _members(packed):
             path = PurePosixPath(member)
             if path.is_absolute() or ".." in path.parts or "\\" in member or ":" in member:
-                raise DataError(f"{packed.name}: the member {member!r} leads out of the folder")
+                raise DataError(f"{packed.name}: the member {member!r} leads outside the folder")
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             limit -= copy(stream, target, limit)

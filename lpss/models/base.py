@@ -7,7 +7,7 @@ from torch import nn
 from lpss.errors import UsageError
 from lpss.registries import MODELS
 
-WIDEST = 2**20  # outputs of a layer; two such layers in a row would not fit into any memory
+WIDEST = 2**20  # outputs of a layer; two such layers in a row would not fit into memory
 
 
 def build_model(values: Mapping, default: Mapping, input_shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -25,7 +25,7 @@ def build_model(values: Mapping, default: Mapping, input_shape: tuple[int, ...],
 
 
 def choose_model(values: Mapping, default: Mapping) -> dict:
-    """`values` with what they leave open filled in from the data set's default model."""
+    """`values`, with what they leave open filled in from the data set's default model."""
     name = values.get("name", "auto")
     given = {key: value for key, value in values.items() if value is not None}
     if name == "auto":

@@ -1,4 +1,4 @@
-"""The paper's modified wide residual networks, WRN-depth-width, pinned by their parameter counts in Table 4."""
+"""The paper's modified wide residual networks, WRN-depth-width, with the parameter counts of its Table 4."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ from lpss.models.base import WIDEST, need_image
 from lpss.options import check_range
 from lpss.registries import MODELS
 
-DEEPEST = 1000  # blocks a stage
-# Blocks a stage; the paper's nets are uneven, and only these give its parameter counts.
+DEEPEST = 1000  # blocks in a stage
+# Blocks in each stage; the paper's nets are uneven, and only these give its parameter counts.
 _PAPER_BLOCKS = {12: [1, 2, 2], 18: [2, 3, 3], 22: [3, 4, 3]}
 
 
@@ -40,7 +40,7 @@ class WRN(nn.Module):
     """Wide residual network WRN-depth-width: 3x3 stem of 16 filters, stages of 16k, 32k, 64k, pooling, linear.
 
     Takes (batch, channels, height, width); returns logits (batch, classes).
-    depth = 2 + 2 x (number of blocks); `blocks` sets them a stage explicitly. Stages 2 and 3 start with stride 2.
+    depth = 2 + 2 x (number of blocks); `blocks` sets them for each stage. Stages 2 and 3 start with stride 2.
     He-normal weights (fan-out).
     """
 

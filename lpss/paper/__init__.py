@@ -1,7 +1,7 @@
-"""The paper's figures and claims: run folders -> a table -> a picture, and what the tables say of its claims.
+"""The paper's figures and claims: run folders -> a table -> a figure, and whether the tables support the claims.
 
 Every figure is a module with `table(runs)`, which reads run folders, and `draw(table)`, which needs nothing else, so
-that a picture can be made again from its csv alone (by `PaperFigure.plot`, in the style of all pictures).
+that a figure can be drawn again from its csv alone (by `PaperFigure.plot`, in the style that all figures share).
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ __all__ = ["FIGURES", "PaperFigure"]
 class PaperFigure:
     """One figure: what it shows, the experiments whose runs it is made of, how it is made.
 
-    full, short: names in conf/experiment; the short ones a CPU finishes in minutes.
+    full, short: names in conf/experiment; a CPU finishes the short ones in minutes.
     """
 
     title: str
@@ -35,7 +35,7 @@ class PaperFigure:
         return self.short if short else self.full
 
     def plot(self, table: pd.DataFrame, *files: Path) -> Figure:
-        """Draw the table, save it in every file. Raises LpssError where one cannot be written."""
+        """Draw the table and save it in every file. Raises LpssError if one cannot be written."""
         with rc_context(STYLE):
             figure = self.draw(table)
             for file in files:

@@ -1,4 +1,4 @@
-"""What the figures share: columns that say where rows come from, the files of a run, a line that labels a picture."""
+"""What the figures share: columns that say where rows come from, the files of a run, a line that names the runs."""
 
 import json
 import math
@@ -63,12 +63,12 @@ def layer_kind(shape: str) -> str:
 
 
 def fan_in(shape: str) -> int:
-    """Weights a neuron, from a weight's shape as in layers.csv."""
+    """Weights of a neuron, from a weight's shape as in layers.csv."""
     return math.prod(map(int, shape.split("x")[1:]))
 
 
 def new_figure(width: float, height: float, table: pd.DataFrame) -> Figure:
-    """An empty figure (inches) that says at its foot which runs it shows."""
+    """An empty figure (sizes in inches) with a line at the bottom that says which runs it shows."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.supxlabel(source_line(table), fontsize=7.5, color="#555555", wrap=True)
     return figure

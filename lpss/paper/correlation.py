@@ -8,11 +8,11 @@ from lpss.paper.common import layer_kind, new_figure, p_of, source, weights_of
 from lpss.report.collect import layers_of
 
 P = (1.1, 1.3, 1.7, 3.0)  # the paper's columns
-PART = 16  # neurons of a layer that are shown: the first
+PART = 16  # how many neurons of a layer are shown, from the first
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a pair of the first `PART` neurons of each layer, for each p in `P`: number, layer, kind, d, p, i, j,
+    """A row for each p in `P`, layer and pair of its first `PART` neurons: number, layer, kind, d, p, i, j,
     correlation (Pearson's, over the d weights), and of the whole layer: mean_abs (mean |correlation| of all pairs) and
     by_chance (its expectation for independent normal weights).
     """

@@ -12,7 +12,7 @@ SMALL = 0.1  # of the largest magnitude: what counts as close to zero
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a weight of output neuron `NEURON`: p, weight, of the run with the smallest seed for each p."""
+    """A row for each weight of output neuron `NEURON`: p, weight, of the run with the smallest seed for each p."""
     rows = []
     for run in runs.sort_values("seed").drop_duplicates("p").to_dict("records"):
         neuron = list(weights_of(run).values())[-1][NEURON]

@@ -1,4 +1,4 @@
-"""Figs 5 and 6: Hoyer's sparsity of each layer against p, trained and by the theory, whose alpha is fitted."""
+"""Figs 5 and 6: Hoyer's sparsity of each layer against p: of trained nets, and by the theory with fitted alpha."""
 
 import math
 
@@ -15,7 +15,7 @@ COLUMNS = 3  # of panels
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a layer of each run: number, layer, kind, d (fan-in), p, hoyer_sparsity (mean of neurons), and the theory.
+    """A row for each run and layer: number, layer, kind, d (fan-in), p, hoyer_sparsity (mean of neurons), the theory.
 
     own_*: eq (30) with alpha fitted to this layer; shared_*: to all layers; alpha, its standard error, the root mean
     square of the residuals, the value. gaussian: standard normal inputs instead.

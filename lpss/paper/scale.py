@@ -15,8 +15,8 @@ from lpss.theory import natural_sparsity
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a run: parameters, p, sparsity reached and predicted (by `natural_sparsity` for Gaussian inputs, all layers
-    together), test accuracy of the last epoch.
+    """A row for each run: parameters, p, sparsity reached and predicted (by `natural_sparsity` for Gaussian inputs, all
+    layers together), test accuracy of the last epoch.
     """
     layers, rows = layers_of(runs), []
     for run in runs.sort_values(["dataset", "parameters", "seed"]).to_dict("records"):

@@ -1,4 +1,4 @@
-"""Figs 8 and 9: accuracy against sparsity; of Fig 9 also the learning rate over training."""
+"""Figs 8 and 9: accuracy against sparsity; for Fig 9 also the learning rate over training."""
 
 import json
 
@@ -14,8 +14,8 @@ from lpss.schedules import build_schedule
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a run: method, p, sparsity requested and reached (over maskable weights), test accuracy of the last epoch,
-    schedule and peak learning rate (eta where weights are on the sphere).
+    """A row for each run: method, p, sparsity requested and reached (over maskable weights), test accuracy of the last
+    epoch, schedule and peak learning rate (eta where weights are on the sphere).
     """
     rows = []
     for run in sorted(runs.to_dict("records"), key=_order):

@@ -16,9 +16,9 @@ COLUMNS = {"train_accuracy": "train_accuracy", "eval_accuracy": "test_accuracy",
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row an epoch of each run: optimizer, p, epoch, train_accuracy, test_accuracy, hoyer_sparsity (mean of neurons).
+    """A row per run and epoch: optimizer, p, epoch, train_accuracy, test_accuracy, hoyer_sparsity (mean of neurons).
 
-    Raises LpssError for a run without its metrics.
+    Raises LpssError for a run whose metrics.csv cannot be read.
     """
     parts = []
     for run in runs.to_dict("records"):

@@ -1,4 +1,4 @@
-"""Run folders (or a results.csv) -> one flat DataFrame, a row a run. Reads files only, without torch."""
+"""Run folders (or a results.csv) -> one flat DataFrame with a row for each run. Reads files only, without torch."""
 
 import csv
 import json
@@ -36,7 +36,7 @@ def collect(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     """
     paths, rows = _listed(paths), []
     for path in paths:
-        if not os.path.exists(path):  # which is False, too, for a name that no file can have
+        if not os.path.exists(path):  # also False for a name that no file can have
             raise UsageError(f"{path}: no such file or folder")
         if path.suffix == ".csv":
             rows += _read_results(path)
@@ -120,7 +120,7 @@ def _read_results(file: Path) -> list[dict]:
             reader = csv.DictReader(lines)
             lacking = [name for name in COLUMNS if name not in (reader.fieldnames or ()) and name not in LATE]
             if lacking:
-                raise UsageError(f"{file} is no results.csv of lpss-table: it has no column {lacking[0]!r}")
+                raise UsageError(f"{file} is not a results.csv of lpss-table: it has no column {lacking[0]!r}")
             return [_row(row) for row in reader]
     except (OSError, ValueError, OverflowError, RecursionError, csv.Error) as error:
         raise UsageError(f"{file} cannot be read: {_line(error)}") from error

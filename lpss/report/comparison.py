@@ -1,4 +1,4 @@
-"""Which method is better, and can one tell? Paired differences over seeds, average ranks over data sets."""
+"""Which method is better, and is the difference significant? Paired over seeds, ranked over data sets."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from lpss.report.names import DATASETS, METHODS, rank
 from lpss.report.published import READING_OF
 from lpss.report.tables import CELL, aggregate, compare, finished, on_target, settle
 
-# Methods compete within a block: what they are trained on is the same, only they differ.
+# Methods compete within a block: data set, model and sparsity are the same, only the method differs.
 BLOCK = ["experiment", "dataset", "model", "evaluated_on", "sparsity"]
 LEVEL = 0.05  # of significance, and 1 - the coverage of intervals
 LAST = -1.0  # the score of a cell that does not count: below every accuracy
@@ -54,7 +54,7 @@ def paired(runs: pd.DataFrame, method: str = "lpss") -> pd.DataFrame:
     """`method` against the best other sparse method, a row for each `BLOCK` in which both were tried.
 
     Takes what `collect` returns. The best other is the one of the highest mean (to four decimals) among
-    those that are `on_target`; other readings of the same method (lpss_demo beside lpss) are no rivals.
+    those that are `on_target`; other versions of the same method (lpss_demo beside lpss) do not compete.
     Columns: those of `BLOCK`; method, accuracy_mean, sparsity_reached; counts (bool: False where no run of
     the method finished or it missed the sparsity); best_other, best_other_mean ("", NaN where none counts);
     n (seeds both have finished), difference (mean over these seeds, method - best other), low, high (95 % t
@@ -138,7 +138,7 @@ def _cells(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _tried(cells: pd.DataFrame) -> pd.DataFrame:
-    """Cells of sparse methods that finished, or diverged, which tells as much; a failed run tells nothing."""
+    """Cells of sparse methods that finished, or diverged, which says as much; a failed run says nothing."""
     tried = (cells["n"] > 0) | (cells["diverged"] > 0)
     return cells[(cells["method"] != "dense") & cells["sparsity"].notna() & tried]
 

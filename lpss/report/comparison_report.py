@@ -1,4 +1,4 @@
-"""Paired differences and average ranks (see `comparison`) as markdown, the former as csv, too."""
+"""Paired differences and average ranks (see `comparison`) as markdown; the differences also as csv."""
 
 import math
 from pathlib import Path
@@ -20,7 +20,7 @@ def write_comparison(runs: pd.DataFrame, path: str | Path, method: str = "lpss")
     """
     suffix = Path(path).suffix.lower()
     if suffix not in (".md", ".csv"):
-        raise UsageError(f"cannot write {path}: use a name that ends in .md, .csv")
+        raise UsageError(f"cannot write {path}: use a name that ends in .md or .csv")
     table = paired(runs, method)
     if suffix == ".csv":
         text = table.to_csv(index=False, lineterminator="\n")
@@ -92,7 +92,7 @@ def _ranking_row(ranking: Ranking, methods: list[str]) -> list[str]:
 
 
 def _tally(table: pd.DataFrame) -> str:
-    """In how many rows the method is ahead and behind, and in how many of these one can tell."""
+    """In how many rows the method is ahead or behind, and in how many of these significantly."""
     counted = table[table["counts"] & (table["n"] > 0)]
     sure = counted["p"] < LEVEL
     ahead, behind = counted["difference"] > 0, counted["difference"] < 0

@@ -1,4 +1,4 @@
-"""Pictures of the runs: accuracy against method, and where in the network the zeros lie."""
+"""Figures of the runs: accuracy by method, and in which layers the zeros are."""
 
 from pathlib import Path
 
@@ -15,16 +15,16 @@ from lpss.report.plotting import STYLE, plot_path, save
 from lpss.report.tables import decimals, finished, natural, settle
 
 PANEL = ["dataset", "experiment", "model", "evaluated_on"]
-MANY_LAYERS = 12  # more names than this stand upright
-# Okabe and Ito: told apart by the colour-blind; the markers tell them apart in grey.
+MANY_LAYERS = 12  # more names than this are written vertically
+# Okabe and Ito's colours, which colour-blind people can tell apart; in grey the markers differ.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D1F", "#555555")
 MARKERS = "osD^vPX"  # one fewer than colours: the pairs repeat only after 56
 
 
 def accuracy_figure(runs: pd.DataFrame, path: str | Path, layers: pd.DataFrame | None = None) -> None:
-    """Draw what `collect` returned into `path` (.png, .pdf or .svg), a row of two panels for each data set.
+    """Draw what `collect` returned into `path` (.png, .pdf or .svg), one row of two panels for each data set.
 
-    Left: accuracy after the last epoch, a dot a run, mean and standard deviation a sparsity and method, the
+    Left: accuracy after the last epoch, a dot for each run, mean and standard deviation by sparsity and method, the
     dense baseline as a line. Right, where `layers` (of `collect.layers`) knows these runs: the sparsity
     that each layer reached, mean over runs, and the requested one dashed. A data set seen with several
     experiments or models gets a row for each. Only finished runs are drawn. Raises UsageError for another

@@ -1,4 +1,4 @@
-"""Order and labels of data sets and methods in reports, from the registries; unknown names follow, as they are."""
+"""Order and labels of data sets and methods in reports, from the registries; unknown names come last, unchanged."""
 
 from lpss import registries
 

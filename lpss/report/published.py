@@ -1,4 +1,4 @@
-"""Accuracies that others have published, to stand beside ours. The numbers live in published.csv."""
+"""Accuracies that others have published, to compare ours with. The numbers are in published.csv."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pandas as pd
 from lpss.errors import UsageError, suggestion
 from lpss.registries import METHODS
 
-# Some of our methods are second readings of a method the paper names once.
+# Some of our methods are other versions of a method that the paper names once.
 READING_OF = {name: member.reading_of for name, member in METHODS.members.items() if member.reading_of}
 
 

@@ -1,4 +1,4 @@
-"""Critical-difference diagrams (Demsar 2006): average ranks of methods, those that one cannot tell apart joined."""
+"""Critical-difference diagrams (Demsar 2006): average ranks; bars join methods that do not differ significantly."""
 
 import math
 import textwrap
@@ -70,7 +70,7 @@ def _draw(axes: Axes, ranking: Ranking) -> None:
         ends = [ranking.ranks[group[0]] - OVERHANG * (k - 1), ranking.ranks[group[-1]] + OVERHANG * (k - 1)]
         axes.plot(ends, [y, y], color="black", linewidth=3.5, solid_capstyle="butt")
     names = list(ranking.ranks)
-    # The outermost names are the highest: so no line crosses another.
+    # The outermost names are the highest, so that no line crosses another.
     left, right = names[: (k + 1) // 2], names[: (k + 1) // 2 - 1 : -1]
     for side, edge, align in ((left, 1 - LINK * (k - 1), "right"), (right, k + LINK * (k - 1), "left")):
         for i, method in enumerate(side):

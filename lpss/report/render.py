@@ -1,4 +1,4 @@
-"""The table of `tables.aggregate` as markdown, csv or LaTeX; long: a line a cell, wide: a column a method.
+"""The table of `tables.aggregate` as markdown, csv or LaTeX; long: a line per cell, wide: a column per method.
 
 A pure function of the table: the same table gives the same bytes.
 """
@@ -22,7 +22,7 @@ NUMBERS = ["accuracy_mean", "accuracy_std", "n", "sparsity_reached"]
 
 @dataclass(frozen=True)
 class Style:
-    """How a format writes the few things that need markup."""
+    """How a format writes what needs markup."""
 
     escape: Callable[[str], str]
     bold: Callable[[str], str]
@@ -110,7 +110,7 @@ def _long(table: pd.DataFrame, style: Style, notes: Footnotes) -> tuple[list, in
             "n": str(row["n"]),
             "Best epoch": four(row["accuracy_best_mean"]),
             "Reached": decimals(row["sparsity_reached"], 3),
-            **({"By itself": decimals(row["sparsity_own"], 3)} if table["sparsity_own"].notna().any() else {}),
+            **({"Before finish": decimals(row["sparsity_own"], 3)} if table["sparsity_own"].notna().any() else {}),
             "Train FLOPs": decimals(row["train_flops"], 3),
             "Test FLOPs": decimals(row["inference_flops"], 3),
         }
@@ -198,7 +198,7 @@ def _legend(table: pd.DataFrame, layout: str) -> str:
     if layout == "long":
         text += "Reached: zeros among the maskable weights. "
         if table["sparsity_own"].notna().any():
-            text += "By itself: reached before the last update made it exact. "
+            text += "Before finish: the same before LpSS's last topology update, which sets it exactly. "
         text += "FLOPs: relative to dense."
     else:
         text += "s: sparsity reached (zeros among the maskable weights), where it is not the requested one."

@@ -1,4 +1,4 @@
-"""Runs -> cells: mean and spread over seeds, what is best, what must not be mixed, what others published."""
+"""Runs -> cells of a table: mean and spread over seeds, which is best, which runs should not be averaged together."""
 
 import json
 import math
@@ -13,8 +13,8 @@ from lpss.report.published import READING_OF, published
 CELL = ["experiment", "dataset", "model", "method", "sparsity", "evaluated_on"]
 # What two methods must share before one can be called better.
 CONTEST = ["dataset", "model", "sparsity", "evaluated_on"]
-INCIDENTAL = incidental_settings() | {"seed"}  # settings that do not make another experiment
-MISSED = 0.01  # a reached sparsity further than this from the requested one is noted, and does not compete
+INCIDENTAL = incidental_settings() | {"seed"}  # settings in which runs of one cell may differ
+MISSED = 0.01  # a cell whose sparsity is further than this from the requested one is noted, and cannot be best
 
 
 def settle(runs: pd.DataFrame) -> pd.DataFrame:
@@ -67,7 +67,7 @@ def aggregate(runs: pd.DataFrame) -> pd.DataFrame:
 def compare(table: pd.DataFrame, source: str = "paper") -> pd.DataFrame:
     """The table with the columns published, difference (ours - published, in points) and source.
 
-    Only rows evaluated on the test set are compared, and only with the same kind of model; cells nobody
+    Only rows evaluated on the test set are compared, and only with the same kind of model; cells that nobody
     published are NaN, their source "".
     Raises UsageError for an unknown source.
     """

@@ -28,7 +28,7 @@ def active_counts(shapes: Mapping[str, Sequence[int]], sparsity: float, distribu
 
 
 def check_distribution(name: str) -> None:
-    """Raises UsageError for a name that is none of `DISTRIBUTIONS`."""
+    """Raises UsageError for a name that is not in `DISTRIBUTIONS`."""
     if name not in DISTRIBUTIONS:
         raise UsageError(f"method.distribution: unknown layer distribution {name!r}; known: {', '.join(DISTRIBUTIONS)}")
 
@@ -41,7 +41,7 @@ def _raw_density(shape: Sequence[int], distribution: str) -> float:
 
 
 def _scale(raw: dict[str, float], sizes: dict[str, int], total: int) -> dict[str, float]:
-    """Scale raw densities so that the kept weights add up to total; capped layers hand their surplus on."""
+    """Scale raw densities so that the kept weights add up to total; layers capped at 1 pass on their surplus."""
     dense: set[str] = set()
     while True:
         open_layers = [name for name in raw if name not in dense]
@@ -56,7 +56,7 @@ def _scale(raw: dict[str, float], sizes: dict[str, int], total: int) -> dict[str
 
 
 def _round_exactly(wanted: dict[str, float], sizes: dict[str, int], total: int) -> dict[str, int]:
-    """Whole numbers by largest remainder, so that the sum is exact."""
+    """Whole numbers, rounded by largest remainder so that their sum is exact."""
     counts = {name: min(math.floor(value + 1e-9), sizes[name]) for name, value in wanted.items()}
     by_remainder = sorted(wanted, key=lambda name: wanted[name] - counts[name], reverse=True)
     missing = total - sum(counts.values())

@@ -1,4 +1,4 @@
-"""Masks, kept in place: a maskable weight is itself zero off its mask.
+"""Masks, applied in place: a masked weight is itself zero.
 
 So the forward pass costs nothing extra, `weight.grad` right after backward is the dense gradient, and no optimizer
 needs to know about masks: gradients are multiplied by the mask before its step and its state is zero off the mask.
@@ -22,7 +22,7 @@ class Masks(Mapping):
         net: any module; its Linear and Conv weights are maskable, unless they are frozen (requires_grad=False).
         exclude: roles or name patterns of layers that are never masked.
 
-    Raises UsageError for a selector that fits nothing, or where no layer is left.
+    Raises UsageError for a selector that matches nothing, or if no layer is left.
     """
 
     def __init__(self, net: nn.Module, exclude: Iterable[str] = ()):
@@ -54,7 +54,7 @@ class Masks(Mapping):
         """
         mask, weight = self._masks[name], self.layers[name].weight
         new = active.to(mask.dtype)
-        stays = mask * new  # off both masks the state is zero already
+        stays = mask * new  # where both masks are 0, the state is zero already
         mask.copy_(new)
         weight.mul_(mask)
         for key, value in (optimizer.state.get(weight, {}) if optimizer is not None else {}).items():
@@ -76,7 +76,7 @@ class Masks(Mapping):
 
     def active(self) -> dict[str, int]:
         """Layer name -> number of active weights (reads the device)."""
-        # Row by row first: exact in float32, and faster than float64 all through.
+        # Row by row first: exact in float32, and faster than float64 throughout.
         counts = torch.stack(
             [mask.flatten(1).sum(1).sum(dtype=torch.float64) for mask in self._masks.values()]
         ).tolist()

@@ -1,4 +1,4 @@
-"""Pickers: scores -> boolean masks. The only index code of the sparse methods."""
+"""Scores -> boolean masks: all index code of the sparse methods."""
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ def top_k(score: Tensor, k: int, among: Tensor) -> Tensor:
 def top_k_rows(score: Tensor, k: Tensor, among: Tensor) -> Tensor:
     """True at the k[j] largest scores of each row j of `score` (rows, d) where `among` is True.
 
-    Which of equal scores are taken is not defined, but the same on every call on one machine.
+    Which of several equal scores are taken is undefined, but the same at every call on one machine.
     """
     k = torch.minimum(k, row_counts(among))
     most = int(k.max()) if len(k) else 0
@@ -43,7 +43,7 @@ def row_counts(chosen: Tensor) -> Tensor:
 def share(fraction: float, counts: Tensor) -> Tensor:
     """Whole numbers near fraction * counts (rows,), whose running sum is off by less than one everywhere.
 
-    Rounding each row by itself would bias the total where the counts are small.
+    Rounding each row separately would bias the total if the counts are small.
     """
     running = (counts.double() * fraction).cumsum(0).add_(1e-9).floor_()
     return torch.diff(running, prepend=running.new_zeros(1)).long()

@@ -1,4 +1,4 @@
-"""What the theory predicts without training: expected Hoyer's sparsity, and how far dropping small weights leads.
+"""What the theory predicts without training: expected Hoyer's sparsity, and the sparsity that dropping alone leads to.
 
 numpy and scipy only. The inputs x that weights follow, w = x^[1/(p-1)] (eq 28), obey one of two laws: the paper's,
 eq (30), which depends on p and has a shape `alpha`, or the standard normal (`alpha=None`).

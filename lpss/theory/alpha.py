@@ -1,4 +1,4 @@
-"""Fitting alpha of eq (30), which the paper does not state, to Hoyer's sparsities that were measured."""
+"""Fits alpha of eq (30), whose value the paper does not state, to measured Hoyer's sparsities."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from lpss.theory.hoyer import expected_hoyer
 
 @dataclass(frozen=True)
 class AlphaFit:
-    """alpha, its standard error (NaN from one measurement), the root mean square of the residuals, their number."""
+    """alpha, its standard error (NaN for one measurement), the root mean square of the residuals, their number."""
 
     alpha: float
     error: float
@@ -25,10 +25,10 @@ def fit_alpha(hoyer, d, p) -> AlphaFit:
 
     Args:
         hoyer: measurements in (0, 1), such as means over a layer's neurons: a number or an array.
-        d, p: fan-in and p of each, numbers or arrays that fit.
+        d, p: fan-in and p of each, numbers or arrays of matching shape.
 
-    The standard error takes residuals for independent and equally large; where the law does not fit, they are neither,
-    so look at `rms` too. Raises UsageError for values out of range or no measurement.
+    The standard error assumes that residuals are independent and equally large; where the law does not fit, they are
+    neither, so look at `rms` too. Raises UsageError for values out of range or no measurement.
     """
     from scipy.optimize import least_squares
 

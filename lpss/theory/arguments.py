@@ -1,4 +1,4 @@
-"""The arguments that the theory's functions share, checked: numbers or arrays of numbers."""
+"""Checks of the arguments that the theory's functions share: numbers or arrays of numbers."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ MOST_FAN_IN = 10**6
 
 
 def fan_ins(d) -> np.ndarray:
-    """d as floats. Raises UsageError unless all are whole numbers from 2 (Hoyer's sparsity is not defined for 1) on."""
+    """d as floats. Raises UsageError unless all are whole numbers of at least 2 (1 has no Hoyer's sparsity)."""
     wanted = f"whole numbers from 2 to {MOST_FAN_IN:,}"
     return _checked(d, "d", wanted, lambda x: (x >= 2) & (x <= MOST_FAN_IN) & (x % 1 == 0))
 
@@ -29,7 +29,7 @@ def fractions(values, name: str) -> np.ndarray:
 
 
 def together(*arrays: np.ndarray) -> list[np.ndarray]:
-    """The arrays in their common shape. Raises UsageError where there is none."""
+    """The arrays, broadcast to one shape. Raises UsageError if they do not fit."""
     try:
         return np.broadcast_arrays(*arrays)
     except ValueError:

@@ -5,14 +5,14 @@ import numpy as np
 from lpss.errors import UsageError
 from lpss.theory.arguments import exponents, fan_ins, positive, together
 
-GAUSSIAN_P = (1.0001, 1e4)  # where the quadrature's grids stay small
+GAUSSIAN_P = (1.0001, 1e4)  # the range in which the quadrature's grids stay small
 
 
 def expected_hoyer(d, p, alpha) -> np.ndarray:
     """E[H] under the inputs of eq (30): arrays of one common shape, or numbers; returns that shape, within 1e-11.
 
     With tau = alpha (p - 1), z = |w| before normalisation has z^2 ~ Gamma(tau/2, 1). Such a vector's length does not
-    depend on its direction, so that E[|z|_1 / |z|_2] = E[|z|_1] / E[|z|_2]: a closed form that eqs (31)-(38) come to.
+    depend on its direction, so that E[|z|_1 / |z|_2] = E[|z|_1] / E[|z|_2]: a closed form of eqs (31)-(38).
 
     Args:
         d: fan-in, whole numbers from 2 to a million.
@@ -79,7 +79,7 @@ def _gaussian_ratio(d: float, p: float) -> float:
     u = np.arange(first, last, step)
     m = np.arange(first, last + (np.log(d) + 80) / (2 * a), step)
     density = np.sqrt(2 / np.pi) * np.exp(u - np.exp(2 * u) / 2) * step
-    shift = 2 * a * step * np.arange(1 - len(m), len(u))  # 2a (u - m), all the values it has
+    shift = 2 * a * step * np.arange(1 - len(m), len(u))  # all values of 2a (u - m)
     decay = np.exp(np.minimum(shift, 6.6))  # exp(-decay) is 0 beyond
     lost = _correlate(-np.expm1(-decay), density)  # 1 - phi0, which d - 1 powers need to full precision
     phi_1 = _correlate(np.exp(np.minimum(shift, 6.6) / 2 - decay), density)
@@ -95,10 +95,10 @@ def _correlate(kernel: np.ndarray, density: np.ndarray) -> np.ndarray:
 
 
 def _tau(p: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    # In float64 whatever alpha and p are: E[H] has reached its limits 1 and 0 long before.
+    # Clipped to stay within float64: E[H] has reached its limits 1 and 0 long before.
     return np.maximum(np.minimum(alpha, 1e150) * np.minimum(p - 1, 1e150), 1e-300)
 
 
 def _hoyer(d: np.ndarray, ratio: np.ndarray) -> np.ndarray:
-    """Eq (2) from |w|_1 / |w|_2, whose rounding may lead a hair outside [0, 1]."""
+    """Eq (2) from |w|_1 / |w|_2, clipped, since rounding may lead just outside [0, 1]."""
     return np.clip((np.sqrt(d) - ratio) / (np.sqrt(d) - 1), 0, 1)

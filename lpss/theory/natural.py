@@ -1,4 +1,4 @@
-"""How sparse a neuron becomes by LpSS's drop rule alone: weights below zeta_w x the mean magnitude are dropped."""
+"""How sparse a neuron becomes by LpSS's drop rule alone: weights below zeta_w x their mean magnitude go."""
 
 import math
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from lpss.theory.arguments import MOST_FAN_IN, exponents, fan_ins, positive
 
 DRAWS = 2**19  # weights drawn for an estimate, whatever the fan-in
 P_RANGE = (1.001, 1000.0)  # where `largest_p` looks
-MARGIN = 0.01  # of sparsity: what `shortfall` takes for reached
+MARGIN = 0.01  # of sparsity: what `shortfall` counts as reached
 
 
 def natural_sparsity(d: int, p: float, zeta_w: float, alpha: float | None = None, *, once: bool = False) -> float:
@@ -26,8 +26,8 @@ def natural_sparsity(d: int, p: float, zeta_w: float, alpha: float | None = None
         alpha: shape of the inputs' law, eq (30), or None for standard normal inputs.
         once: drop once instead.
 
-    It never falls as p does: for a given x, the threshold is zeta_w^(p-1) times a power mean of the |x| that are left.
-    Raises UsageError for values out of range.
+    It never decreases as p decreases: for a given x, the threshold is zeta_w^(p-1) times a power mean of the |x| that
+    are left. Raises UsageError for values out of range.
     """
     d, p = _checked(d, p, zeta_w, alpha)
     rng = np.random.default_rng(0)
@@ -43,7 +43,7 @@ def natural_sparsity(d: int, p: float, zeta_w: float, alpha: float | None = None
 
 
 def largest_p(sparsity: float, d: int, zeta_w: float, alpha: float | None = None) -> float | None:
-    """The largest p whose `natural_sparsity` reaches a sparsity in (0, 1); every smaller p does, too.
+    """The largest p whose `natural_sparsity` reaches a sparsity in (0, 1); every smaller p does so too.
 
     None where no p down to 1.001 does (a neuron keeps at least one weight), inf where p = 1000 still does.
     Raises UsageError for values out of range.
@@ -64,14 +64,14 @@ def largest_p(sparsity: float, d: int, zeta_w: float, alpha: float | None = None
 
 
 def shortfall(layers: Iterable[tuple[int, int, float | None]], sparsity: float, zeta_w: float) -> str | None:
-    """A line where dropping alone does not reach the sparsity that is asked for, because p is too large; else None.
+    """A warning if dropping alone does not reach the requested sparsity because p is too large; else None.
 
     Args:
         layers: (fan-in, weights, p) of each layer that is masked; p None is off the sphere.
         sparsity: the requested one, over all layers, in [0, 1).
         zeta_w: the relative threshold that dropping starts with.
 
-    Weights are taken for those that Gaussian inputs lead to (off the sphere, Gaussian themselves, which is p = 2).
+    Weights are assumed to be those that Gaussian inputs lead to (off the sphere, Gaussian themselves, which is p = 2).
     Raises UsageError for values out of range.
     """
     check_range(sparsity, "sparsity", 0, 1, open_high=True)

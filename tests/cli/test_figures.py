@@ -1,4 +1,4 @@
-"""lpss-figures: trains what is missing, writes csv, png and pdf, draws again from the csv alone."""
+"""lpss-figures: trains missing runs, writes csv, png and pdf, and redraws from the csv alone."""
 
 import pytest
 

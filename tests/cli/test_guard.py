@@ -1,4 +1,4 @@
-"""What the commands share: one line for a user's mistake, and a reader that leaves early."""
+"""What the commands share: one line for a user's mistake, a full disk, or a reader that leaves early."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Two sweeps share one output folder and are killed at random moments; in the end every run is there once, unharmed."""
+"""Two sweeps share one output folder and are killed at random moments; in the end every run is there once, intact."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def finish(process: subprocess.Popen) -> str:
 
 
 def content(output: Path) -> dict:
-    """Run folder -> everything in it that is no time."""
+    """Run folder -> everything in it except times."""
     found = {}
     for path in output.rglob("run.json"):
         folder = path.parent

@@ -1,4 +1,4 @@
-"""Sweeps on other engines than Hydra's own: the same numbers bit by bit, and no run lost to another's failure."""
+"""Sweeps by other launchers than Hydra's own: the same numbers bit by bit, and one failure loses no other run."""
 
 import json
 import os
@@ -93,6 +93,6 @@ def test_an_interrupted_joblib_sweep_saves_its_runs_and_leaves_no_process(tmp_pa
 
 
 def living(session: int) -> list[str]:
-    """The processes of a session, without those that have ended and that nobody has waited for."""
+    """The processes of a session, without zombies."""
     listed = subprocess.run(["ps", "-eo", "sess=,stat=,args="], capture_output=True, text=True).stdout.splitlines()
     return [line for line in listed if line.split()[0] == str(session) and not line.split()[1].startswith("Z")]

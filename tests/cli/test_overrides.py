@@ -1,4 +1,4 @@
-"""What lpss-train makes of its words before Hydra sees them."""
+"""How lpss-train prepares its arguments for Hydra."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""lpss-train --from: a run's own settings again, compared with what it reported."""
+"""lpss-train --from: repeats a run's settings and compares the result with its record."""
 
 import json
 import subprocess

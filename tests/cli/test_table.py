@@ -69,7 +69,7 @@ def test_another_source(outputs, capsys):
         (["outputs", "--output", "empty"], 1, "empty could not be written"),
         (["outputs", "--results", "outputs/cifar10/run0/run.json/x.csv"], 1, "could not be written"),
         (["outputs", "--figure", "a.bmp"], 2, "cannot draw a.bmp"),
-        (["outputs", "--paired", "a.txt"], 2, "cannot write a.txt: use a name that ends in .md, .csv"),
+        (["outputs", "--paired", "a.txt"], 2, "cannot write a.txt: use a name that ends in .md or .csv"),
         (
             ["outputs", "--paired", "a.csv"],
             2,

@@ -1,4 +1,4 @@
-"""Homes of their own for tests, the real data where they are prepared, and a web server on this machine."""
+"""A home folder for each test, the real data if they are available, and a local web server."""
 
 import os
 import threading
@@ -40,7 +40,7 @@ def linked_root(tmp_path_factory):
 
 @pytest.fixture
 def real(linked_root):
-    """real("uci"): the root of the real data, or a skip where that folder is not prepared."""
+    """real("uci"): the root of the real data, or a skip if that folder is not available."""
 
     def need(folder):
         if not (linked_root / folder).exists():

@@ -34,8 +34,8 @@ WHOLE = idx(np.zeros((2, 3), np.uint8))
         ("f", WHOLE[:-1], "do not fill the shape"),
         ("f", WHOLE + b"x", "do not fill the shape"),
         ("f", WHOLE[:6], "do not fill the shape"),
-        ("f", b"\0\0\x09" + WHOLE[3:], "no idx file"),
-        ("f", b"", "no idx file"),
+        ("f", b"\0\0\x09" + WHOLE[3:], "not an idx file"),
+        ("f", b"", "not an idx file"),
         ("f.gz", gzip.compress(WHOLE)[:-9], "is damaged"),
         ("f.gz", WHOLE, "is damaged"),
     ],
@@ -75,7 +75,7 @@ def test_a_pickle_may_not_call_anything(tmp_path, monkeypatch):
 @pytest.mark.parametrize("content", [b"", b"rubbish", pickle.dumps({b"data": 1}), pickle.dumps([1])])
 def test_read_cifar_batch_refuses_other_content(tmp_path, content):
     (tmp_path / "b").write_bytes(content)
-    with pytest.raises(DataError, match="no CIFAR-10 batch"):
+    with pytest.raises(DataError, match="not a CIFAR-10 batch"):
         read_cifar_batch(tmp_path / "b")
 
 
@@ -126,7 +126,7 @@ def test_the_real_sets(real, name, folder, shape, train, first):
 
 
 def test_the_unpacked_idx_files_will_do(real, tmp_path):
-    """Where only the plain files are there, they are checked and give the same tensors."""
+    """If only the plain files are present, they are checked and give the same tensors."""
     packed = real("MNIST")
     for path in (packed / "MNIST" / "raw").glob("*.gz"):
         target = tmp_path / "MNIST" / "raw" / path.stem

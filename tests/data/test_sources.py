@@ -1,4 +1,4 @@
-"""Loading as a whole, with a small set of our own: files, cache, split, checks."""
+"""Loading a data set, here a small one made for the test: files, cache, split, checks."""
 
 import hashlib
 import math
@@ -84,7 +84,7 @@ def test_missing_and_altered_files(toy):
 
 
 def with_text(monkeypatch, root, text):
-    """The set published as `text`: what a checksum cannot catch, the checks after parsing must."""
+    """The set published as `text`: the checks after parsing must catch what a checksum cannot."""
     monkeypatch.setattr(Toy, "files", (toy_file(text),))
     (root / "toy" / "t.data").write_text(text)
 

@@ -69,7 +69,7 @@ def test_a_cell_that_is_no_finite_number_is_refused(read, cell):
 def test_letters_of_a_column(read):
     table = read("a,1,AC\nb,2,GT\n").letters(2, 2)
     assert table.cells.tolist() == [["A", "C"], ["G", "T"]]
-    with pytest.raises(DataError, match="line 2, column 3: 'GTA' has not the 2 letters"):
+    with pytest.raises(DataError, match="line 2, column 3: 'GTA' does not have the 2 letters"):
         read("a,1,AC\nb,2,GTA\n").letters(2, 2)
 
 

@@ -70,12 +70,12 @@ def break_size(tiny):
 
 def break_image(tiny):
     (tiny / "train" / "n02" / "images" / "n02_1.JPEG").write_bytes(b"rubbish")
-    return "n02_1.JPEG is no readable JPEG"
+    return "n02_1.JPEG is not a readable JPEG"
 
 
 def lose_training_image(tiny):
     (tiny / "train" / "n02" / "images" / "n02_1.JPEG").unlink()
-    return "n02: 1 images, unlike others"
+    return "n02: 1 images, unlike the others"
 
 
 def lose_test_image(tiny):
@@ -90,7 +90,7 @@ def lose_annotations(tiny):
 
 def lose_class(tiny):
     (tiny / "wnids.txt").write_text("n02\n")
-    return "wnids.txt: not a list of two classes or more"
+    return "wnids.txt: not a list of two or more classes"
 
 
 def rename_class(tiny):
@@ -162,7 +162,7 @@ def test_a_bad_archive_leaves_nothing_behind(tiny, tmp_path, monkeypatch, kind):
     monkeypatch.setattr(tiny_imagenet, "ARCHIVE", file)
     monkeypatch.setenv("LPSS_DATA_MIRROR", str(tmp_path / "mirror"))
     root = tmp_path / "root"
-    with pytest.raises(DataError, match="checksum is wrong" if kind == "altered" else "leads out of the folder"):
+    with pytest.raises(DataError, match="checksum is wrong" if kind == "altered" else "leads outside the folder"):
         load("tiny_imagenet", root)
     assert not list(root.iterdir()) and not (tmp_path / "outside").exists()
 

@@ -145,7 +145,7 @@ def test_adult_errors_name_file_and_line(tmp_path, old, new, problem):
     ("name", "text", "problem"),
     [
         ("connect4", ",".join("b" * 41 + "z") + ",win", "line 1, column 42: 'z' is none of b, x, o"),
-        ("dna", "EI, X-1, " + "ACGT" * 14 + "ACG", "line 1, column 3: .* has not the 60 letters"),
+        ("dna", "EI, X-1, " + "ACGT" * 14 + "ACG", "line 1, column 3: .* does not have the 60 letters"),
         ("dna", "EI, X-1, " + "ACGT" * 14 + "ACGE", "line 1, column 60: 'E' is none of A, C, G, T, N"),
         ("mushroom", "e,x,s,n,t,p,f,c,n,k,e,e,s,s,w,w,p,w,o,p,k,s,q", "line 1, column 23: 'q' is none of"),
         ("letter", "t," + "1," * 15 + "1", "line 1, column 1: 't' is none of A, B"),

@@ -40,6 +40,14 @@ def test_a_claim_holds_where_the_numbers_obey_it_and_not_where_they_do_not(table
     assert set(verdicts({figure: bend(tables[figure])}, part)) == {"no"}
 
 
+def test_a_comparison_with_one_seed_says_so(tables):
+    one = tables["fig9"][tables["fig9"]["seed"] == 0]
+    (claim,) = (claim for claim in claims({"fig9": one}) if "well ahead" in claim.text)
+    assert "1 seed, 6 epochs, compared with RigL alone" in claim.where
+    assert "**yes**, in this one comparison" in claims_table({"fig9": one})
+    assert "in this one comparison" not in claims_table(tables)
+
+
 def test_raw_correlation_without_more_than_chance_is_a_claim_in_part(tables):
     inner = tables["fig7"]["kind"].eq("linear") & tables["fig7"]["number"].lt(6)
     same = tables["fig7"].assign(by_chance=tables["fig7"]["by_chance"].where(~inner, 0.99))

@@ -76,7 +76,7 @@ def test_results_csv_gives_the_same_frame_again(tmp_path, write_run):
 
 def test_a_foreign_csv_is_a_usage_error(tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(UsageError, match="x.csv is no results.csv"):
+    with pytest.raises(UsageError, match="x.csv is not a results.csv"):
         collect(tmp_path / "x.csv")
 
 
@@ -110,7 +110,7 @@ def test_the_table_starts_without_what_takes_long_to_load():
 def test_a_results_csv_of_an_earlier_version_is_refused(tmp_path, write_run):
     write_run()
     collect(tmp_path / "outputs").drop(columns="sparsity_own").to_csv(tmp_path / "old.csv", index=False)
-    with pytest.raises(UsageError, match="old.csv is no results.csv of lpss-table: it has no column 'sparsity_own'"):
+    with pytest.raises(UsageError, match="old.csv is not a results.csv of lpss-table: it has no column 'sparsity_own'"):
         collect(tmp_path / "old.csv")
 
 

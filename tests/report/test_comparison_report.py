@@ -74,7 +74,7 @@ def test_p_values():
 
 
 def test_errors_are_explained(tmp_path, runs):
-    with pytest.raises(UsageError, match="a.txt: use a name that ends in .md, .csv"):
+    with pytest.raises(UsageError, match="a.txt: use a name that ends in .md or .csv"):
         write_comparison(runs, tmp_path / "a.txt")
     (tmp_path / "file").write_text("")
     with pytest.raises(LpssError, match="could not be written"):

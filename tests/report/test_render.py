@@ -75,11 +75,11 @@ def test_columns_that_tell_rows_apart_appear(tmp_path, write_run):
     assert [row[4] for row in wide[2:]] == ["", "optimizer.p=1.1", "optimizer.p=1.2"]
 
 
-def test_what_a_method_reached_by_itself_has_a_column_where_known(tmp_path, write_run):
+def test_the_sparsity_before_the_exact_finish_has_a_column_where_known(tmp_path, write_run):
     write_run(method="set")
     write_run(method="lpss", sparsity_own=0.8712)
     text = render(aggregate(collect(tmp_path / "outputs")))
-    assert lines(text)[0][6:8] == ["Reached", "By itself"] and "By itself: reached before" in text
+    assert lines(text)[0][6:8] == ["Reached", "Before finish"] and "Before finish: the same before LpSS" in text
     assert [row[7] for row in lines(text)[2:]] == ["-", ".871"]
     assert "sparsity_own" in render(aggregate(collect(tmp_path / "outputs")), "csv")
 

@@ -1,4 +1,4 @@
-"""`make reproduce-table4`'s script: from nothing to tables, and what it does not do twice."""
+"""The script of `make reproduce-table4`: from nothing to tables, and that it trains no run twice."""
 
 import subprocess
 import sys

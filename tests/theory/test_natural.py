@@ -35,7 +35,7 @@ def test_against_the_rule_that_training_uses(p, zeta_w, alpha):
 
 
 def test_one_pass_at_p_2_and_many_weights_in_closed_form():
-    """w is normal itself there, and the mean magnitude sqrt(2 / pi)."""
+    """There w itself is normal, with mean magnitude sqrt(2 / pi)."""
     from scipy.special import erf
 
     assert natural_sparsity(10_000, 2.0, 0.5, once=True) == pytest.approx(erf(0.5 / np.sqrt(np.pi)), abs=2e-3)

@@ -13,7 +13,7 @@ class Tape(TorchDispatchMode):
 
     As with a CUDA graph, replaying runs no Python: the same tensors are read and written, numbers stay what they were,
     and reading a value while recording is an error. Unlike a CUDA graph, the operations also run while recorded; the
-    tensors that existed before are put back afterwards, so that it makes no difference.
+    tensors that existed before are restored afterwards, so that recording has no effect.
     """
 
     READS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero")

@@ -1,4 +1,4 @@
-"""What `auto` means on a device, and what is said where something cannot be had."""
+"""What `auto` means on a device, and the warning if something is not available."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Devices and facts about the machine."""
+"""Choosing a device, and what is recorded about the machine."""
 
 import subprocess
 

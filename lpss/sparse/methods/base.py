@@ -32,11 +32,11 @@ class Method:
         optimizer: any torch optimizer over the net's parameters.
         sparsity: requested, over maskable weights, in [0, 1).
         total_steps: length of training, from which schedules and windows are counted.
-        rescale: whether weights that a mask hides before training are made up for, see `rescale_neurons`.
+        rescale: whether neurons are scaled up for the weights that the initial mask removes, see `rescale_neurons`.
         seed: of all random choices the method makes.
         options: the fields of the method's `Config`.
 
-    Raises UsageError (a ValueError's worth of detail in one line) for wrong options.
+    Raises UsageError for wrong options.
     """
 
     unmasked_state: tuple[str, ...] = ()  # optimizer state that a changed mask does not reset
@@ -103,7 +103,7 @@ class Method:
         self.steps += 1
 
     def _can_update(self) -> bool:
-        """Whether gradients, where the update ranks them, are finite: NaN would rank first (reads the device)."""
+        """Whether the gradients that the update ranks are finite: NaN would rank first (reads the device)."""
         if not self.dense_backward:
             return True
         largest = torch.stack(torch._foreach_norm([self.gradient(name) for name in self.masks], float("inf")))
@@ -141,7 +141,7 @@ class Method:
         self.after_initial_masks()
 
     def after_initial_masks(self) -> None:
-        """Call when masks have been set that training begins with."""
+        """Call when the masks that training begins with have been set."""
         if self.rescale:
             self.rescale_neurons()
         self.warn_layer_collapse()
@@ -179,7 +179,7 @@ class Method:
         return grad
 
     def sparsity_before_finish(self) -> float | None:
-        """The sparsity that the method's rule led to where it was then set right; None for most methods."""
+        """The sparsity that the method's rule led to before it was made exact; None for most methods."""
         return None
 
     def requested_density(self) -> dict[str, float]:
@@ -193,7 +193,7 @@ class Method:
         return getattr(self.config, "distribution", "uniform")
 
     def preflight_warnings(self) -> list[str]:
-        """A line for everything that can be known before training to miss what was asked for."""
+        """Warnings of what will miss the request, as far as it is known before training."""
         return []
 
     def layer_collapse(self) -> list[str]:
@@ -202,13 +202,13 @@ class Method:
         for name, empty in self.masks.empty_neurons().items():
             neurons = self.masks[name].shape[0]
             if empty == neurons:
-                lines.append(f"layer {name!r} has collapsed: none of its weights is active, nothing passes it")
+                lines.append(f"layer {name!r} has collapsed: none of its weights is active, so no signal passes")
             elif empty:
                 lines.append(f"layer {name!r}: {empty} of {neurons} neurons have no active weight")
         return lines
 
     def warn_layer_collapse(self) -> None:
-        """Say so when layers or neurons have no active weight."""
+        """Log a warning if layers or neurons have no active weight."""
         for line in self.layer_collapse():
             log.warning(line)
 
@@ -232,12 +232,12 @@ class Window:
 
     @property
     def last_update(self) -> int:
-        """The last step that is due; -1 where none is."""
+        """The last step with an update; -1 if there is none."""
         last = self.last - 1 - (self.last - 1 - self.first) % self.every if self.last > self.first else -1
         return last if last > 0 else -1
 
     def should_update(self, step: int) -> bool:
-        """Step 0 is never due: the net has not been trained yet."""
+        """Whether the masks change at this step; never at step 0, when the net has not been trained yet."""
         return self.first <= step < self.last and step > 0 and (step - self.first) % self.every == 0
 
     def decay(self, kind: str, step: int) -> float:

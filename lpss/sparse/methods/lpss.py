@@ -45,7 +45,7 @@ class LpSS(Method):
             `grace_steps`; `stale`: v is never masked, so a connection comes back with the value it has there (the used
             weights are then off the sphere, as in the demo).
         revive: whether a neuron without any active weight becomes dense again.
-        exact_finish: whether the last topology update ends on the requested sparsity, whatever the thresholds led to:
+        exact_finish: whether the last topology update ends on the requested sparsity, wherever the thresholds led:
             over all layers it drops the active weights that are smallest relative to their neuron's mean (as if zeta_w
             were raised), or grows the connections of largest gradient relative to their neuron's.
     """
@@ -110,7 +110,7 @@ class LpSS(Method):
         return tuple(sorted(names))
 
     def preflight_warnings(self) -> list[str]:
-        """That p is too large for dropping alone to reach the sparsity, where nothing makes up for it at the end."""
+        """That p is too large for dropping alone to reach the sparsity, if `exact_finish` does not correct it."""
         if self.config.exact_finish or not self.sparsity:
             return []
         p_of = latent_weights(self.optimizer).p_of

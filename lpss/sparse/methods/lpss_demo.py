@@ -1,4 +1,4 @@
-"""LpSS as the demo that the paper's authors published runs it, where that differs from the paper's text."""
+"""LpSS as in the demo that the paper's authors published, where that differs from the paper's text."""
 
 from dataclasses import dataclass
 

@@ -70,7 +70,7 @@ class SNIP(Method):
 
 @METHODS.register("snip_dynamic")
 class SNIPDynamic(DropGrow):
-    """The demo's reading of SNIP: from a random mask, every 2 steps drop the smallest |gradient|, grow the largest."""
+    """The demo's version of SNIP: from a random mask, every 2 steps drop the smallest |gradient|, grow the largest."""
 
     label = "SNIP (dynamic)"
     reference = "the demo of Li et al. 2021, https://github.com/WilliamLiPro/LpSS"
