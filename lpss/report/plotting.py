@@ -9,10 +9,18 @@ from lpss.files import write_atomically
 
 FORMATS = (".png", ".pdf", ".svg")
 STYLE = {
-    "font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "axes.grid.axis": "y", "grid.color": "#dddddd", "grid.linewidth": 0.6,
-    "axes.axisbelow": True, "svg.hashsalt": "lpss", "text.parse_math": False,
-}  # fmt: skip
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "svg.hashsalt": "lpss",
+    "text.parse_math": False,
+}
 
 
 def plot_path(path: str | Path) -> Path:

@@ -53,7 +53,13 @@ def test_tables_of_trained_nets(trained):
     own = trained[trained["optimizer"] == "lpsgd_m"]
     weights = weights_of(own.iloc[0].to_dict())
     assert [weight.shape for weight in weights.values()] == [
-        (8, 9), (12, 72), (16, 108), (256, 400), (64, 256), (4, 64)]  # fmt: skip
+        (8, 9),
+        (12, 72),
+        (16, 108),
+        (256, 400),
+        (64, 256),
+        (4, 64),
+    ]
 
     p = float(own.iloc[0]["p"])
     shown = distribution.table(own)

@@ -35,7 +35,7 @@ OPTIMIZERS = {
     "adam": lambda net: torch.optim.AdamW(net.parameters(), lr=1e-2, weight_decay=1e-2),
     "lpsgd": lambda net: LpSGD(param_groups(net, P, weight_decay=1e-2), lr=0.05, p=None),
     "lpsgd_m": lambda net: LpSGDm(param_groups(net, P, weight_decay=1e-2), lr=0.05, p=None, nesterov=True),
-}  # fmt: skip
+}
 
 
 def mlp():
@@ -43,8 +43,16 @@ def mlp():
 
 
 def cnn():
-    return nn.Sequential(nn.Conv2d(1, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU(),
-                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))  # fmt: skip
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3, bias=False),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Conv2d(6, 8, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 3),
+    )
 
 
 NETS = {"mlp": mlp, "cnn": cnn}
