@@ -1,6 +1,12 @@
-"""Shared by all tests: composing a run's config as lpss-train does, and where the real data are."""
+"""Shared by all tests: one thread a process, a run's config as lpss-train composes it, and where the real data are."""
 
 import os
+
+# A thread each for pytest-xdist's workers and for the commands that tests start: more would fight for the same cores.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import copy
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,12 +17,19 @@ from lpss.config import RunConfig
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+@cache
+def _composed(overrides: tuple[str, ...]) -> RunConfig:
+    return compose_run(overrides)
+
+
 @pytest.fixture
 def composed(tmp_path):
     """composed("dataset=letter", ...) -> the RunConfig that lpss-train would run, with its output in tmp_path."""
 
     def build(*overrides: str) -> RunConfig:
-        return compose_run([f"output={tmp_path / 'outputs'}", *overrides])
+        config = copy.deepcopy(_composed(tuple(one for one in overrides if not one.startswith("output="))))
+        (*_, config.output) = (str(tmp_path / "outputs"), *(one[7:] for one in overrides if one.startswith("output=")))
+        return config
 
     return build
 
