@@ -15,9 +15,9 @@ def source(experiment="fig", dataset="mnist", model="cnn_mnist", seed=0):
     return {"experiment": experiment, "dataset": dataset, "model": model, "epochs": 6, "steps": 600, "seed": seed}
 
 
-@pytest.fixture
-def tables():
-    """Figure -> its table."""
+@pytest.fixture(scope="session")
+def made():
+    """Figure -> its table, made once."""
     rng = np.random.default_rng(0)
     fig2 = [
         {**source(), "p": p, "neuron": 0, "weight": np.sign(x) * abs(x) ** (1 / (p - 1))}
@@ -98,6 +98,12 @@ def tables():
         "fig10": fig10,
     }
     return {name: pd.DataFrame(some) for name, some in rows.items()}
+
+
+@pytest.fixture
+def tables(made):
+    """Figure -> its table, a copy for each test."""
+    return {name: table.copy() for name, table in made.items()}
 
 
 def _layer(number: int, kind: str, d: int, p: float) -> dict:
