@@ -14,10 +14,14 @@ from lpss.errors import LpssError
 def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
     """Call `write` on a temporary file beside `path`, flush it to disk and put it in `path`'s place; folders are made.
 
+    What is there and no ordinary file (/dev/null, a pipe) is written to as it is; a link keeps pointing to its file.
     Raises LpssError that names the file where the disk is full or the folder cannot be written.
     """
-    path, temporary = Path(path), None
+    path, temporary = Path(os.path.realpath(path)), None
     try:
+        if path.exists() and not path.is_file():
+            write(path)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         # The same suffix: writers choose the format by it.
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)

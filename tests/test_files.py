@@ -5,7 +5,7 @@ import os
 import pytest
 
 from lpss.errors import LpssError
-from lpss.files import write_atomically, write_text
+from lpss.files import checksum, write_atomically, write_text
 
 
 def test_folders_are_made_and_text_is_written(tmp_path):
@@ -33,3 +33,26 @@ def test_a_file_where_a_folder_should_be_is_named(tmp_path):
     (tmp_path / "a").write_text("")
     with pytest.raises(LpssError, match="could not be written"):
         write_text(tmp_path / "a" / "b.txt", "x")
+
+
+def test_what_is_no_ordinary_file_is_not_replaced(tmp_path):
+    write_text(os.devnull, "gone")
+    assert not os.path.isfile(os.devnull)
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_text(tmp_path / "pipe", "through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    with pytest.raises(LpssError, match="could not be written: Is a directory"):
+        write_text(tmp_path, "x")
+
+
+def test_a_link_keeps_pointing_to_the_file_that_is_replaced(tmp_path):
+    (tmp_path / "link.txt").symlink_to(tmp_path / "real.txt")
+    write_text(tmp_path / "link.txt", "new")
+    assert (tmp_path / "link.txt").is_symlink() and (tmp_path / "real.txt").read_text() == "new"
+
+
+def test_checksum(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert checksum(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
