@@ -44,8 +44,14 @@ def real_uci() -> Path:
     pytest.skip("no real data: set LPSS_DATA to a folder with uci/ (see `lpss-data`)")
 
 
+LONGEST = ("fuzz", "cli", "scripts", "train")  # folders whose tests start processes
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Tests marked `gpu` are skipped where there is no CUDA device."""
+    """The longest tests first, so that no worker of pytest-xdist is left alone with one in the end. Tests marked `gpu`
+    are skipped where there is no CUDA device."""
+    items.sort(key=lambda item: LONGEST.index(name) if (name := item.path.parent.name) in LONGEST else len(LONGEST))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked:
         import torch
