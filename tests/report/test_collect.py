@@ -47,8 +47,9 @@ def test_a_field_of_the_wrong_type_skips_the_file(tmp_path, write_run, caplog):
 def test_of_duplicates_the_newest_stays(tmp_path, write_run):
     # 01:30 at +02:00 is older than 00:00 UTC, although its text sorts after it.
     for name, finished, accuracy in (
-        ("b", "2026-01-01T00:00:00+00:00", 0.8), ("a", "2026-01-01T01:30:00+02:00", 0.7),
-    ):  # fmt: skip
+        ("b", "2026-01-01T00:00:00+00:00", 0.8),
+        ("a", "2026-01-01T01:30:00+02:00", 0.7),
+    ):
         write_run(name, config_hash="1e5", finished=finished, accuracy_last=accuracy)
     write_run("c", config_hash="1e5", seed=7, accuracy_last=0.6)
     write_run("d", config_hash=None)
