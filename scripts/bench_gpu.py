@@ -88,7 +88,7 @@ def measure(net_name: str, mode: ComputeOptions, method_name: str, device: torch
     split = Split(x, torch.randint(classes, (len(x),)))
     mean = std = (0.5,) * shape[0]
     batches = Batches(split, batch_size, seed=0, device=device, mean=mean, std=std, augment=augment)
-    net = build_model(config.model, {}, shape, classes).to(device)
+    net = build_model(config.model, shape, classes).to(device)
     net = mode.apply(net, device).train()
     flops = sum(layer_flops(net, torch.zeros(1, *shape, device=device)).values())
     optimizer = build_optimizer(net, config.optimizer, exclude=config.sphere.exclude, sparsity=0.9)

@@ -81,7 +81,7 @@ def measure(net_name: str, p: float, device: torch.device, rounds: int) -> list[
     steps, state = {}, {}
     for name, make in contestants(p, device).items():
         torch.manual_seed(0)
-        net = build_model(model, {}, shape, classes).to(device)
+        net = build_model(model, shape, classes).to(device)
         optimizer = make(net)
         for param in net.parameters():
             param.grad = torch.randn_like(param)

@@ -99,7 +99,7 @@ def hours_of_a_run(dataset: str) -> float:
     """Roughly how long one run takes here, from the time of 16 images forward and backward."""
     config = resolve(compose_run([f"dataset={dataset}", "method=dense"])).config
     images, shape, classes = IMAGES[dataset]
-    net = build_model(config.model, {}, shape, classes)
+    net = build_model(config.model, shape, classes)
     x, y = torch.zeros(16, *shape), torch.zeros(16, dtype=torch.long)
     for _ in range(2):  # the first is warm-up
         start = time.perf_counter()

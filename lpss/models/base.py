@@ -10,18 +10,16 @@ from lpss.registries import MODELS
 WIDEST = 2**20  # outputs of a layer; two such layers in a row would not fit into memory
 
 
-def build_model(values: Mapping, default: Mapping, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+def build_model(values: Mapping, input_shape: tuple[int, ...], classes: int) -> nn.Module:
     """The net that a `model` config describes.
 
     Args:
-        values: `name` and options; name `auto`, or options that are None, are taken from `default`.
-        default: the data set's recommended model, {"name": ..., options}.
+        values: `name` and options, as `choose_model` returns them.
         input_shape: of one example, (features,) or (channels, height, width). classes: number of logits.
 
     Raises UsageError for unknown names or options, or an input the model cannot take.
     """
-    chosen = choose_model(values, default)
-    return MODELS.find(chosen["name"])(MODELS.options(chosen), tuple(input_shape), classes)
+    return MODELS.find(values["name"])(MODELS.options(values), tuple(input_shape), classes)
 
 
 def choose_model(values: Mapping, default: Mapping) -> dict:

@@ -68,20 +68,11 @@ def to_results_csv(frame: pd.DataFrame, path: str | Path) -> None:
     write_text(path, frame.drop(columns=blank).to_csv(index=False, lineterminator="\n"))
 
 
-def layers(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
-    """The rows of layers.csv of all runs at or below `paths`: `RUN_COLUMNS`, then `LAYER_FIELDS`.
-
-    Rows keep the network's order. Raises UsageError like `collect`, and where no run has a layers.csv.
-    """
-    paths = _listed(paths)
-    found = layers_of(collect(paths))
-    if found.empty:
-        raise UsageError(f"no layers.csv in {', '.join(map(str, paths))}")
-    return found
-
-
 def layers_of(runs: pd.DataFrame) -> pd.DataFrame:
-    """The layers of runs already collected, as `layers` gives them; empty where no layers.csv is left."""
+    """The rows of layers.csv of runs that `collect` returned: `RUN_COLUMNS`, then `LAYER_FIELDS`, in the nets' order.
+
+    A file that cannot be read is skipped, with a logged warning that names it; empty where there is none.
+    """
     parts = []
     for run in runs[RUN_COLUMNS].to_dict("records"):
         folder = Path(run["folder"])

@@ -25,7 +25,7 @@ def accuracy_figure(runs: pd.DataFrame, path: str | Path, layers: pd.DataFrame |
     """Draw what `collect` returned into `path` (.png, .pdf or .svg), one row of two panels for each data set.
 
     Left: accuracy after the last epoch, a dot for each run, mean and standard deviation by sparsity and method, the
-    dense baseline as a line. Right, where `layers` (of `collect.layers`) knows these runs: the sparsity
+    dense baseline as a line. Right, where `layers` (of `collect.layers_of`) knows these runs: the sparsity
     that each layer reached, mean over runs, and the requested one dashed. A data set seen with several
     experiments or models gets a row for each. Only finished runs are drawn. Raises UsageError for another
     suffix or where there is nothing to draw, LpssError where the file cannot be written.

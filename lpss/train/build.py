@@ -74,7 +74,7 @@ def build(run: ResolvedRun, processes: Processes = SINGLE_PROCESS) -> Parts:
 
     torch.manual_seed(config.seed)
     compute = ComputeOptions.choose(train, device, steps=total_steps, processes=processes.size)
-    net = build_model(config.model, {}, data.input_shape, data.classes).to(device)
+    net = build_model(config.model, data.input_shape, data.classes).to(device)
     net = compute.apply(processes.synchronous_norms(net, device), device)
     schedule = build_schedule(config.schedule)
     optimizer = build_optimizer(net, config.optimizer, exclude=config.sphere.exclude, sparsity=config.sparsity)

@@ -71,7 +71,7 @@ def programs() -> dict:
         """A program out of a function: of what it raises, an LpssError is one line and all else a traceback."""
         return lambda: run_command("call", lambda: call(*sys.argv[1:]) and None)
 
-    net = build_model({"name": "mlp", "hidden": [4]}, {}, (3,), 2)
+    net = build_model({"name": "mlp", "hidden": [4]}, (3,), 2)
     return {
         "lpss-train": train.main,
         "lpss-table": table.main,

@@ -32,9 +32,9 @@ def test_auto_without_a_default():
 
 
 def test_build_model():
-    net = build_model({"name": "auto"}, DEFAULT, (1, 28, 28), 10)
+    net = build_model(DEFAULT, (1, 28, 28), 10)
     assert isinstance(net, WRN) and sum(param.numel() for param in net.parameters()) == 170_298
-    net = build_model({"name": "mlp", "hidden": [7]}, DEFAULT, [3], 2)
+    net = build_model({"name": "mlp", "hidden": [7]}, [3], 2)
     assert isinstance(net, MLP) and net.layers[0].out_features == 7
 
 
@@ -50,4 +50,4 @@ def test_build_model():
 )
 def test_wrong_models(values, shape, message):
     with pytest.raises(UsageError, match=message):
-        build_model(values, DEFAULT, shape, 10)
+        build_model(choose_model(values, DEFAULT), shape, 10)

@@ -58,7 +58,7 @@ def test_wrong_widths(hidden):
 
 
 def test_batch_norm_takes_the_place_of_hidden_biases():
-    net = build_model({"name": "mlp", "hidden": [8, 3], "norm": "batch"}, {}, (5,), 3)
+    net = build_model({"name": "mlp", "hidden": [8, 3], "norm": "batch"}, (5,), 3)
     kinds = {name for name, _ in net.named_parameters()}
     assert kinds == {
         *(f"layers.{i}.weight" for i in range(3)),
@@ -71,13 +71,13 @@ def test_batch_norm_takes_the_place_of_hidden_biases():
 
 def test_an_unknown_norm_is_refused():
     with pytest.raises(UsageError, match="model.norm must be none or batch, got 'layer'"):
-        build_model({"name": "mlp", "hidden": [8], "norm": "layer"}, {}, (5,), 3)
+        build_model({"name": "mlp", "hidden": [8], "norm": "layer"}, (5,), 3)
 
 
 def test_the_initialisations_have_their_variances():
     for init, variance in (("he", 2 / 500), ("torch", 1 / 1500)):
         torch.manual_seed(0)
-        weight = build_model({"name": "mlp", "hidden": [400], "init": init}, {}, (500,), 3).layers[0].weight
+        weight = build_model({"name": "mlp", "hidden": [400], "init": init}, (500,), 3).layers[0].weight
         assert weight.var().item() == pytest.approx(variance, rel=0.02)
     with pytest.raises(UsageError, match="model.init must be he or torch, got 'zero'"):
-        build_model({"name": "mlp", "hidden": [8], "init": "zero"}, {}, (5,), 3)
+        build_model({"name": "mlp", "hidden": [8], "init": "zero"}, (5,), 3)

@@ -17,7 +17,7 @@ def test_flops_of_linear_and_conv_layers_by_hand():
 
 
 def test_counting_leaves_normalisation_statistics_and_mode_alone():
-    net = build_model({"name": "wrn", "depth": 12, "width": 1}, {}, (1, 16, 16), 10)
+    net = build_model({"name": "wrn", "depth": 12, "width": 1}, (1, 16, 16), 10)
     before = {key: value.clone() for key, value in net.state_dict().items()}
     layer_flops(net.train(), torch.randn(1, 1, 16, 16))
     assert net.training

@@ -78,7 +78,7 @@ def test_a_run_leaves_a_complete_folder(composed, method):
 def test_saved_weights_are_zero_off_their_masks_and_score_what_the_result_says(composed):
     config = composed(*SMALL, "method=lpss", "sparsity=0.5", "train.epochs=8")
     result = run(config)
-    net = build_model(resolve(config).config.model, {}, (20,), 4)
+    net = build_model(resolve(config).config.model, (20,), 4)
     masks = load_weights(resolve(config).folder / "weights.safetensors", net)
     assert set(masks) == {"layers.0", "layers.1", "layers.2"}
     for index, layer in enumerate(net.layers):
