@@ -166,12 +166,30 @@ Only rows of one mode can be compared: plain float32 is neither compiled nor cap
 KNOWN = {
     "24f49fa4e48953635b903a4619490a0c2baab52b": """\
 All failures are LpSS with channels_last, at this commit: a bug in our Triton path, fixed in commit 06bddb4 but not
-measured again. So there is no number yet for LpSS in the fast modes, and none that compares it with dense training on a
-GPU.
+measured again. So nothing here compares LpSS with dense training on a GPU in the fast modes.
 """,
 }
 STATES = ("warm", "cold")
-SECTIONS = {"optimizer": optimizer, "loop": loop, "sweep": sweep, "gpu": gpu}
+
+
+def gpu_run(data: dict) -> str:
+    """A whole run on a GPU: run.json, and the last line of metrics.csv."""
+    modes = data["modes"]
+    words = ", ".join([modes["precision"], *(word for word in ("compile", "capture") if modes[word])])
+    facts = data | {"device": data["device_name"], "commit": data["git_commit"]}
+    last, dataset, method = data["last_epoch"], data["dataset"], data["method"]
+    return f"""## A whole run on a GPU
+
+{about(facts, "gpu_run.json", f"lpss-train dataset={dataset} method={method} sparsity={data['sparsity']:g}")}
+
+{data["epochs"]} epochs of {dataset} ({method}, sparsity {data["sparsity_weights"]:.3f} reached, seed {data["seed"]};
+{words}): test accuracy {data["accuracy_last"]:.4f} after the last epoch. {data["wall_time_s"]:.0f} s from start to end,
+with compiling; an epoch takes {last["seconds"]:.2f} s in the end, {last["samples_per_second"]:,.0f} images/s.
+One run: no more than that it works and about how long it takes.
+"""
+
+
+SECTIONS = {"optimizer": optimizer, "loop": loop, "sweep": sweep, "gpu": gpu, "gpu_run": gpu_run}
 
 
 def about(data: dict, file: str, command: str) -> str:
