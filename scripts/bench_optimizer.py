@@ -110,13 +110,8 @@ def measure(net_name: str, p: float, device: torch.device, rounds: int) -> list[
 
 
 def milliseconds(step, count: int, device: torch.device) -> float:
-<<<<<<< HEAD
     """Of each of so many steps in a row."""
-    _wait(device)
-=======
-    """Of one of so many steps in a row."""
     wait(device)
->>>>>>> main
     start = time.perf_counter()
     for _ in range(count):
         step()

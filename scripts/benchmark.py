@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""What the benchmark scripts share: writing results as json."""
-=======
-"""What the benchmark scripts share: waiting for a device, and the file a benchmark leaves."""
->>>>>>> main
+"""What the benchmark scripts share: waiting for a device, and writing results as json."""
 
 import json
 from pathlib import Path
@@ -14,12 +10,7 @@ from lpss.train.environment import device_name, git_commit, usable_cores, versio
 
 
 def write_json(path: Path, device: torch.device, results: dict) -> None:
-<<<<<<< HEAD
     """Write results with what they depend on: device, cores, versions, commit."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-=======
-    """Results with what they depend on: device, cores, versions, commit."""
->>>>>>> main
     about = {"device": device_name(device), "cores": usable_cores(), "versions": versions(), "commit": git_commit()}
     write_text(path, json.dumps(about | results, indent=1) + "\n")
 
