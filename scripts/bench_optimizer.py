@@ -110,7 +110,7 @@ def measure(net_name: str, p: float, device: torch.device, rounds: int) -> list[
 
 
 def milliseconds(step, count: int, device: torch.device) -> float:
-    """Of each of so many steps in a row."""
+    """Of one of so many steps in a row."""
     wait(device)
     start = time.perf_counter()
     for _ in range(count):

@@ -165,9 +165,9 @@ Only rows of one mode can be compared: plain float32 is neither compiled nor cap
 # What is known of failures, by the commit that was measured.
 KNOWN = {
     "24f49fa4e48953635b903a4619490a0c2baab52b": """\
-All failures are LpSS with channels_last, at this commit: a bug in our Triton path, fixed since in commit 06bddb4 but
-not measured again. So there is no number yet for LpSS in the fast modes, and none that compares it with dense training
-on a GPU.
+All failures are LpSS with channels_last, at this commit: a bug in our Triton path, fixed in commit 06bddb4 but not
+measured again. So there is no number yet for LpSS in the fast modes, and none that compares it with dense training on a
+GPU.
 """,
 }
 STATES = ("warm", "cold")

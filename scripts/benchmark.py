@@ -1,4 +1,4 @@
-"""What the benchmark scripts share: waiting for a device, and writing results as json."""
+"""What the benchmark scripts share: waiting for a device, and the file a benchmark leaves."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from lpss.train.environment import device_name, git_commit, usable_cores, versio
 
 
 def write_json(path: Path, device: torch.device, results: dict) -> None:
-    """Write results with what they depend on: device, cores, versions, commit."""
+    """Results with what they depend on: device, cores, versions, commit."""
     about = {"device": device_name(device), "cores": usable_cores(), "versions": versions(), "commit": git_commit()}
     write_text(path, json.dumps(about | results, indent=1) + "\n")
 

@@ -30,8 +30,8 @@ from torch import Tensor
 import lpss
 from lpss import sphere
 from lpss.cli import run_command
+from lpss.files import write_text
 from lpss.options import check_range
-from lpss.report.collect import write_text
 from lpss.report.render import markdown_table
 from lpss.theory.arguments import exponents
 

@@ -43,8 +43,18 @@ def test_an_unknown_key_is_named_with_a_suggestion():
         make_options(Options, {"zzzzz": 1}, "method")
 
 
-@pytest.mark.parametrize("key, value", [("count", "many"), ("count", 1.5), ("rate", None), ("hidden", "a"),
-                                        ("hidden", ["a"]), ("flag", 7.5), ("rate", [1])])  # fmt: skip
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("count", "many"),
+        ("count", 1.5),
+        ("rate", None),
+        ("hidden", "a"),
+        ("hidden", ["a"]),
+        ("flag", 7.5),
+        ("rate", [1]),
+    ],
+)
 def test_a_wrong_type_is_named(key, value):
     with pytest.raises(UsageError) as error:
         make_options(Options, {key: value}, "model")
@@ -61,10 +71,17 @@ def test_check_range_inside(value, open_low, open_high):
     check_range(value, "key", 0, 1, open_low=open_low, open_high=open_high)
 
 
-@pytest.mark.parametrize("value, ends, interval", [
-    (-0.1, {}, "[0, 1]"), (1.1, {}, "[0, 1]"), (math.nan, {}, "[0, 1]"), (0, {"open_low": True}, "(0, 1]"),
-    (1, {"open_high": True}, "[0, 1)"), (math.inf, {"open_high": True}, "[0, 1)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "value, ends, interval",
+    [
+        (-0.1, {}, "[0, 1]"),
+        (1.1, {}, "[0, 1]"),
+        (math.nan, {}, "[0, 1]"),
+        (0, {"open_low": True}, "(0, 1]"),
+        (1, {"open_high": True}, "[0, 1)"),
+        (math.inf, {"open_high": True}, "[0, 1)"),
+    ],
+)
 def test_check_range_outside_names_key_interval_and_value(value, ends, interval):
     with pytest.raises(UsageError) as error:
         check_range(value, "method.tau", 0, 1, **ends)

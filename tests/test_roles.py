@@ -31,7 +31,10 @@ def test_wrn():
     assert (found["stem.0"], found["head"]) == ("stem", "head")
     # width 2: every stage changes the number of channels, so each has one shortcut
     assert [name for name, role in found.items() if role == "shortcut"] == [
-        "stages.0.shortcut.0", "stages.1.shortcut.0", "stages.3.shortcut.0"]  # fmt: skip
+        "stages.0.shortcut.0",
+        "stages.1.shortcut.0",
+        "stages.3.shortcut.0",
+    ]
     assert sum(role == "conv" for role in found.values()) == 10 and len(found) == 15
 
 
@@ -76,10 +79,21 @@ def test_errors():
 # --- selectors --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("selectors, expected", [
-    (["linear"], True), (["layers.1"], True), (["layers.*"], True), (["layers.?"], True), (["head", "*1"], True),
-    ([], False), (["head"], False), (["layers"], False), (["Layers.1"], False), (["LINEAR"], False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "selectors, expected",
+    [
+        (["linear"], True),
+        (["layers.1"], True),
+        (["layers.*"], True),
+        (["layers.?"], True),
+        (["head", "*1"], True),
+        ([], False),
+        (["head"], False),
+        (["layers"], False),
+        (["Layers.1"], False),
+        (["LINEAR"], False),
+    ],
+)
 def test_matches(selectors, expected):
     assert layer().matches(selectors) is expected
 
@@ -97,45 +111,51 @@ def test_check_selectors():
 BY_SPARSITY = {0.9: 1.07, 0.5: 1.3, 0.8: 1.15}
 
 
-@pytest.mark.parametrize("rule, sparsity, expected", [
-    (1.2, 0.9, 1.2),
-    (2, 0.9, 2),
-    (None, 0.9, None),
-    (BY_SPARSITY, 0.5, 1.3),
-    (BY_SPARSITY, 0.8, 1.15),
-    (BY_SPARSITY, 0.65, 1.225),  # halfway between .5 and .8
-    (BY_SPARSITY, 0.875, 1.09),  # three quarters of the way from .8 to .9
-    (BY_SPARSITY, 0.1, 1.3),
-    (BY_SPARSITY, 0.99, 1.07),
-    ({0.8: 1.15}, 0.3, 1.15),
-    ({"0.5": 1.3, "0.9": 1.1}, 0.7, 1.2),  # keys as text, as a command line gives them
-    ({0: 1.5, 1: 1.1}, 0.25, 1.4),
-    ({"linear": 1.4, "default": 1.2}, 0.9, 1.4),
-    ({"stem": 1.4, "default": 1.2}, 0.9, 1.2),
-    ({"default": 1.2, "layers.1": 1.6}, 0.9, 1.6),
-    ({"layers.*": 1.7, "linear": 1.4}, 0.9, 1.7),  # the first that matches
-    ({"linear": None, "default": 1.2}, 0.9, None),
-    ({"linear": {0.5: 1.4, 0.9: 1.2}, "default": 1.2}, 0.7, 1.3),
-    ({0.5: {"linear": 1.4, "default": 3}, 0.9: {"layers.1": 1.2, "default": 3}}, 0.6, 1.35),
-    ({0.5: {"linear": None, "default": 3}, 0.9: {"linear": 1.3}}, 0.5, None),
-    ({0.5: {"linear": None, "default": 3}, 0.9: {"linear": None}}, 0.7, None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "rule, sparsity, expected",
+    [
+        (1.2, 0.9, 1.2),
+        (2, 0.9, 2),
+        (None, 0.9, None),
+        (BY_SPARSITY, 0.5, 1.3),
+        (BY_SPARSITY, 0.8, 1.15),
+        (BY_SPARSITY, 0.65, 1.225),  # halfway between .5 and .8
+        (BY_SPARSITY, 0.875, 1.09),  # three quarters of the way from .8 to .9
+        (BY_SPARSITY, 0.1, 1.3),
+        (BY_SPARSITY, 0.99, 1.07),
+        ({0.8: 1.15}, 0.3, 1.15),
+        ({"0.5": 1.3, "0.9": 1.1}, 0.7, 1.2),  # keys as text, as a command line gives them
+        ({0: 1.5, 1: 1.1}, 0.25, 1.4),
+        ({"linear": 1.4, "default": 1.2}, 0.9, 1.4),
+        ({"stem": 1.4, "default": 1.2}, 0.9, 1.2),
+        ({"default": 1.2, "layers.1": 1.6}, 0.9, 1.6),
+        ({"layers.*": 1.7, "linear": 1.4}, 0.9, 1.7),  # the first that matches
+        ({"linear": None, "default": 1.2}, 0.9, None),
+        ({"linear": {0.5: 1.4, 0.9: 1.2}, "default": 1.2}, 0.7, 1.3),
+        ({0.5: {"linear": 1.4, "default": 3}, 0.9: {"layers.1": 1.2, "default": 3}}, 0.6, 1.35),
+        ({0.5: {"linear": None, "default": 3}, 0.9: {"linear": 1.3}}, 0.5, None),
+        ({0.5: {"linear": None, "default": 3}, 0.9: {"linear": None}}, 0.7, None),
+    ],
+)
 def test_resolve_rule(rule, sparsity, expected):
     got = resolve_rule(rule, layer(), sparsity, "optimizer.p")
     assert got is None if expected is None else got == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("rule, message", [
-    ("1.2", "optimizer.p must be a number or a mapping .* got '1.2'"),
-    ([1.2], r"got \[1.2\]"),
-    (True, "got True"),
-    ({}, "got {}"),
-    ({0.5: 1.3, "head": 1.2}, "optimizer.p mixes sparsities with roles"),
-    ({"default": 1.3, "0.5": 1.2}, "optimizer.p mixes sparsities with roles"),
-    ({"head": 1.3}, "optimizer.p has no entry for layer 'layers.1' .role linear. and no 'default'"),
-    ({0.5: 1.3, 0.9: None}, "cannot be interpolated between 1.3 and None: add an entry for sparsity 0.7"),
-    ({"linear": "big"}, "got 'big'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "rule, message",
+    [
+        ("1.2", "optimizer.p must be a number or a mapping .* got '1.2'"),
+        ([1.2], r"got \[1.2\]"),
+        (True, "got True"),
+        ({}, "got {}"),
+        ({0.5: 1.3, "head": 1.2}, "optimizer.p mixes sparsities with roles"),
+        ({"default": 1.3, "0.5": 1.2}, "optimizer.p mixes sparsities with roles"),
+        ({"head": 1.3}, "optimizer.p has no entry for layer 'layers.1' .role linear. and no 'default'"),
+        ({0.5: 1.3, 0.9: None}, "cannot be interpolated between 1.3 and None: add an entry for sparsity 0.7"),
+        ({"linear": "big"}, "got 'big'"),
+    ],
+)
 def test_wrong_rules_name_the_key(rule, message):
     with pytest.raises(UsageError, match=message):
         resolve_rule(rule, layer(), 0.7, "optimizer.p")

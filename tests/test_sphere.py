@@ -57,10 +57,23 @@ def test_fast_path_for_whole_q_equals_the_general_path(q):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-2 * (q * 1e-5 * q) + 1e-4)
 
 
-@pytest.mark.parametrize("a, options, whole", [
-    (5.0, {}, 5), (1.2 / 0.2 - 1, {}, 5), (1.0, {}, 1), (16.0, {}, 16), (17.0, {}, 0), (17.0, {"maximum": 64}, 17),
-    (0.0, {}, 0), (0.3, {}, 0), (2.5, {}, 0), (5 + 9e-7, {}, 5), (5 + 2e-6, {}, 0), (5 + 9e-7, {"tolerance": 1e-11}, 0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "a, options, whole",
+    [
+        (5.0, {}, 5),
+        (1.2 / 0.2 - 1, {}, 5),
+        (1.0, {}, 1),
+        (16.0, {}, 16),
+        (17.0, {}, 0),
+        (17.0, {"maximum": 64}, 17),
+        (0.0, {}, 0),
+        (0.3, {}, 0),
+        (2.5, {}, 0),
+        (5 + 9e-7, {}, 5),
+        (5 + 2e-6, {}, 0),
+        (5 + 9e-7, {"tolerance": 1e-11}, 0),
+    ],
+)
 def test_whole_exponents(a, options, whole):
     assert sphere.whole_exponent(a, **{"maximum": 16} | options) == whole
 
@@ -84,8 +97,10 @@ def test_row_norm_against_the_definition(p, shape):
 def test_norms_run_over_every_dim_but_the_first():
     x = torch.tensor([[[3.0, 0.0], [0.0, -4.0]], [[1.0, 1.0], [1.0, 1.0]]])  # two filters of a conv
     assert sphere.row_norm(x, 2).tolist() == [[5.0], [2.0]]
-    assert sphere.normalize(x, 2).tolist() == [[[pytest.approx(0.6), 0.0], [0.0, pytest.approx(-0.8)]],
-                                               [[0.5, 0.5], [0.5, 0.5]]]  # fmt: skip
+    assert sphere.normalize(x, 2).tolist() == [
+        [[pytest.approx(0.6), 0.0], [0.0, pytest.approx(-0.8)]],
+        [[0.5, 0.5], [0.5, 0.5]],
+    ]
 
 
 def test_neurons_are_independent_and_memory_layout_does_not_matter():
@@ -150,8 +165,14 @@ def test_row_norm_shows_what_is_not_finite(bad, p):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_dtype_is_kept(dtype):
     x = randn(3, 4, dtype=dtype)
-    results = [*sphere.dual_pair(x, 1.07), sphere.normalize(x, 1.2), sphere.row_norm(x, 1.2),
-               sphere.signed_power(x, 0.3), sphere.signed_power(x, 3), sphere.hoyer_sparsity(x)]  # fmt: skip
+    results = [
+        *sphere.dual_pair(x, 1.07),
+        sphere.normalize(x, 1.2),
+        sphere.row_norm(x, 1.2),
+        sphere.signed_power(x, 0.3),
+        sphere.signed_power(x, 3),
+        sphere.hoyer_sparsity(x),
+    ]
     assert {result.dtype for result in results} == {dtype}
 
 
@@ -159,8 +180,9 @@ def test_dtype_is_kept(dtype):
 
 
 def test_hoyer_sparsity_by_hand():
-    weight = torch.tensor([[0.0, -7.0, 0.0, 0.0], [0.3, -0.3, 0.3, 0.3], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]],
-                          dtype=torch.float64)  # fmt: skip
+    weight = torch.tensor(
+        [[0.0, -7.0, 0.0, 0.0], [0.3, -0.3, 0.3, 0.3], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]], dtype=torch.float64
+    )
     got = sphere.hoyer_sparsity(weight).tolist()
     # (sqrt 4 - 2 / sqrt 2) / (sqrt 4 - 1) = 2 - sqrt 2
     assert got[:3] == pytest.approx([1.0, 0.0, 2 - math.sqrt(2)], abs=1e-15)
@@ -179,9 +201,22 @@ def test_hoyer_sparsity_ignores_scale_and_takes_conv_weights(scale):
 # --- errors -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("p, shown", [(1, "1"), (1.0, "1.0"), (0.5, "0.5"), (-2, "-2"), (math.inf, "inf"),
-                                      (-math.inf, "-inf"), (math.nan, "nan"), (True, "True"), ("x", "'x'"),
-                                      (None, "None"), ([1.2], r"\[1.2\]")])  # fmt: skip
+@pytest.mark.parametrize(
+    "p, shown",
+    [
+        (1, "1"),
+        (1.0, "1.0"),
+        (0.5, "0.5"),
+        (-2, "-2"),
+        (math.inf, "inf"),
+        (-math.inf, "-inf"),
+        (math.nan, "nan"),
+        (True, "True"),
+        ("x", "'x'"),
+        (None, "None"),
+        ([1.2], r"\[1.2\]"),
+    ],
+)
 def test_wrong_p_is_named(p, shown):
     for function in (sphere.check_p, sphere.dual_exponent, lambda p: sphere.dual_pair(torch.ones(2, 2), p)):
         with pytest.raises(ValueError, match=f"greater than 1, got {shown}$"):
@@ -195,9 +230,16 @@ def test_dual_exponent():
     assert sphere.check_p(torch.tensor(1.5)) == 1.5 and isinstance(sphere.check_p(3), float)
 
 
-@pytest.mark.parametrize("function", [sphere.rows, sphere.hoyer_sparsity,
-                                      lambda x: sphere.normalize(x, 1.5), lambda x: sphere.row_norm(x, 1.5),
-                                      lambda x: sphere.dual_pair(x, 1.5)])  # fmt: skip
+@pytest.mark.parametrize(
+    "function",
+    [
+        sphere.rows,
+        sphere.hoyer_sparsity,
+        lambda x: sphere.normalize(x, 1.5),
+        lambda x: sphere.row_norm(x, 1.5),
+        lambda x: sphere.dual_pair(x, 1.5),
+    ],
+)
 def test_fewer_than_two_dims_are_named(function):
     with pytest.raises(ValueError, match=r"2 or more dims, got shape \(5,\)"):
         function(torch.ones(5))

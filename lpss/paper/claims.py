@@ -225,10 +225,19 @@ def noise_toy(p: float = 1.2, d: int = 100, problems: int = 32, steps: int = 800
 
 
 LOOKS = (
-    ("fig2", _near_zero), ("fig5", _falls), ("fig6", _falls), ("fig3", _momentum), ("fig3", _noise),
-    ("fig4", _momentum), ("fig5", _theory_fits), ("fig6", _theory_fits), ("fig7", _correlated),
-    ("fig8", _better_than_dense), ("fig9", _best_at_high_sparsity), ("fig10", _grows_with_scale),
-)  # fmt: skip
+    ("fig2", _near_zero),
+    ("fig5", _falls),
+    ("fig6", _falls),
+    ("fig3", _momentum),
+    ("fig3", _noise),
+    ("fig4", _momentum),
+    ("fig5", _theory_fits),
+    ("fig6", _theory_fits),
+    ("fig7", _correlated),
+    ("fig8", _better_than_dense),
+    ("fig9", _best_at_high_sparsity),
+    ("fig10", _grows_with_scale),
+)
 
 
 def _listed(values: pd.Series) -> str:

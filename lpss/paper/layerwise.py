@@ -57,9 +57,14 @@ def draw(table: pd.DataFrame) -> Figure:
         axes.plot(layer["p"], layer["hoyer_sparsity"], "^", color=COLOURS[1], markersize=6, label="trained")
         axes.set_title(f"Layer {number}: {first['kind']}, dim {d}", loc="left", weight="bold")
         axes.text(
-            0.97, 0.95, f"alpha {alpha:.2f} ± {first['own_alpha_error']:.2f}\nrms {first['own_rms']:.3f}",
-            transform=axes.transAxes, ha="right", va="top", fontsize=8,
-        )  # fmt: skip
+            0.97,
+            0.95,
+            f"alpha {alpha:.2f} ± {first['own_alpha_error']:.2f}\nrms {first['own_rms']:.3f}",
+            transform=axes.transAxes,
+            ha="right",
+            va="top",
+            fontsize=8,
+        )
         axes.set_ylim(0, 1)
     for axes in grid[-1]:
         axes.set_xlabel("p")

@@ -74,9 +74,14 @@ def _draw_accuracy(axes: Axes, table: pd.DataFrame) -> None:
         cells = rows.groupby("sparsity")
         accuracy, deviation = 100 * cells["accuracy_last"].mean(), 100 * cells["accuracy_last"].std(ddof=1)
         axes.errorbar(
-            cells["sparsity_weights"].mean(), accuracy, deviation if cells.size().min() > 1 else None,
-            color=COLOURS[i], marker=MARKERS[i % len(MARKERS)], capsize=3, label=METHODS.get(method, method),
-        )  # fmt: skip
+            cells["sparsity_weights"].mean(),
+            accuracy,
+            deviation if cells.size().min() > 1 else None,
+            color=COLOURS[i],
+            marker=MARKERS[i % len(MARKERS)],
+            capsize=3,
+            label=METHODS.get(method, method),
+        )
     axes.set_xlabel("Sparsity reached (share of maskable weights)")
     axes.set_ylabel("Test accuracy after the last epoch (%)")
     axes.legend(frameon=False, fontsize=8)

@@ -78,18 +78,20 @@ def paired(runs: pd.DataFrame, method: str = "lpss") -> pd.DataFrame:
         rival = "" if best is None else best["method"]
         seeds = good.get_group(block).pivot_table("accuracy_last", "seed", "method").reindex(columns=[method, rival])
         baseline = dense.get(block[:-1], math.nan)
-        rows.append({
-            **dict(zip(BLOCK, block, strict=True)),
-            **mine[["method", "accuracy_mean", "sparsity_reached", "counts"]],
-            "best_other": rival,
-            "best_other_mean": math.nan if best is None else best["accuracy_mean"],
-            **_t_test(seeds[method] - seeds[rival]),
-            "dense_mean": baseline,
-            "dense_difference": 100 * (mine["accuracy_mean"] - baseline),
-            "published": mine["published"],
-            "published_difference": mine["difference"],
-            "notes": "; ".join(_named_notes(mine, best)),
-        })  # fmt: skip
+        rows.append(
+            {
+                **dict(zip(BLOCK, block, strict=True)),
+                **mine[["method", "accuracy_mean", "sparsity_reached", "counts"]],
+                "best_other": rival,
+                "best_other_mean": math.nan if best is None else best["accuracy_mean"],
+                **_t_test(seeds[method] - seeds[rival]),
+                "dense_mean": baseline,
+                "dense_difference": 100 * (mine["accuracy_mean"] - baseline),
+                "published": mine["published"],
+                "published_difference": mine["difference"],
+                "notes": "; ".join(_named_notes(mine, best)),
+            }
+        )
     if not rows:
         raise UsageError(f"no data set and sparsity with runs of {method} and of another sparse method to compare with")
     return pd.DataFrame(rows)
@@ -132,8 +134,10 @@ def _cells(runs: pd.DataFrame) -> pd.DataFrame:
         first = several.iloc[0]
         settings = several.loc[(several[CELL] == first[CELL]).all(axis=1), "settings"]
         name, place = METHODS.get(first["method"], first["method"]), DATASETS.get(first["dataset"], first["dataset"])
-        raise UsageError(f"{name} on {place} has runs of several settings ({'; '.join(settings)}), which make no "
-                         "one contestant: give only the paths of one")  # fmt: skip
+        raise UsageError(
+            f"{name} on {place} has runs of several settings ({'; '.join(settings)}), which make no "
+            "one contestant: give only the paths of one"
+        )
     return cells.assign(counts=(cells["n"] > 0) & on_target(cells["sparsity"], cells["sparsity_reached"]))
 
 

@@ -35,17 +35,21 @@ def paired_markdown(table: pd.DataFrame) -> str:
     rows, notes = [], Footnotes()
     for row in table.to_dict("records"):
         labels = labels_of(row, table, MARKDOWN)
-        rows.append(labels | {
-            "Sparsity": sparsity_text(row["sparsity"]),
-            method: _counted(row) + notes.mark(row["notes"], MARKDOWN),
-            "Best other": f"{_name(row['best_other'])} {four(row['best_other_mean'])}" if row["best_other"] else "-",
-            "n": str(row["n"]),
-            "Difference": points(row["difference"], MARKDOWN),
-            "95 % interval": _interval(row["low"], row["high"]),
-            "p": p_value(row["p"]),
-            "Dense": _beside(row["dense_mean"], row["dense_difference"]),
-            "Published": _beside(row["published"], row["published_difference"]),
-        })  # fmt: skip
+        best = f"{_name(row['best_other'])} {four(row['best_other_mean'])}" if row["best_other"] else "-"
+        rows.append(
+            labels
+            | {
+                "Sparsity": sparsity_text(row["sparsity"]),
+                method: _counted(row) + notes.mark(row["notes"], MARKDOWN),
+                "Best other": best,
+                "n": str(row["n"]),
+                "Difference": points(row["difference"], MARKDOWN),
+                "95 % interval": _interval(row["low"], row["high"]),
+                "p": p_value(row["p"]),
+                "Dense": _beside(row["dense_mean"], row["dense_difference"]),
+                "Published": _beside(row["published"], row["published_difference"]),
+            }
+        )
     legend = (
         f"Difference: {method} - best other, mean over the n seeds that both have, in percentage points, with 95 % t "
         "interval and p of the two-sided paired t test (-: fewer than two seeds, or all differences equal). Best "

@@ -143,8 +143,15 @@ def _draw_layers(axes: Axes, layers: pd.DataFrame, looks: dict) -> None:
         aside = 0.5 * ((i + 0.5) / len(labels) - 0.5)  # else methods at the same sparsity hide each other
         for _, group in layers[layers["label"] == label].groupby("sparsity"):
             reached = group.groupby("x")["reached"].mean()
-            axes.plot(reached.index + aside, reached, color=looks[label][0], marker=looks[label][1],
-                      markersize=3 if many else 5, linewidth=1, alpha=0.85)  # fmt: skip
+            axes.plot(
+                reached.index + aside,
+                reached,
+                color=looks[label][0],
+                marker=looks[label][1],
+                markersize=3 if many else 5,
+                linewidth=1,
+                alpha=0.85,
+            )
     turned = {"rotation": 90, "fontsize": 7} if many else {}
     axes.set_xticks(list(place.values()), list(place), **turned)
     axes.set_xlabel("Layer, input to output")

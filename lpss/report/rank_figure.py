@@ -19,8 +19,10 @@ from lpss.report.tables import decimals
 COLUMNS = 2  # of panels
 LINE = 0.2  # inches; heights in a panel are in lines, downwards from its axis
 TOP, CD_BAR, FIRST_BAR, BAR_STEP = -2.9, -1.9, 0.6, 0.45
-LEGEND = ("Average rank by accuracy (1: best). Bars join methods whose ranks differ by less than the critical "
-          f"difference (CD, Nemenyi, {decimals(LEVEL, 2)})")  # fmt: skip
+LEGEND = (
+    "Average rank by accuracy (1: best). Bars join methods whose ranks differ by less than the critical "
+    f"difference (CD, Nemenyi, {decimals(LEVEL, 2)})"
+)
 # In parts of the axis: from its end to a method's name, and what a bar juts out beyond its methods.
 LINK, OVERHANG = 0.06, 0.007
 

@@ -32,9 +32,15 @@ class Style:
 
 
 _LATEX_SPECIAL = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", **{c: "\\" + c for c in "&%$#_{}"},
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    **{c: "\\" + c for c in "&%$#_{}"},
+}
 
 
 def escape_latex(text: str) -> str:
@@ -192,9 +198,11 @@ def sparsity_text(value: float) -> str:
 def _legend(table: pd.DataFrame, layout: str) -> str:
     parts = {"test": "test set", "validation": "validation part"}
     places = " or ".join(parts.get(name, name) for name in sorted(set(table["evaluated_on"])))
-    text = (f"Accuracy on the {places} after the last epoch, mean ± standard deviation over n runs; "
-            "bold: best of the sparse methods at the same data set, model and sparsity, among those that "
-            f"reached it (within {decimals(MISSED, 2)}). ")  # fmt: skip
+    text = (
+        f"Accuracy on the {places} after the last epoch, mean ± standard deviation over n runs; "
+        "bold: best of the sparse methods at the same data set, model and sparsity, among those that "
+        f"reached it (within {decimals(MISSED, 2)}). "
+    )
     if layout == "long":
         text += "Reached: zeros among the maskable weights. "
         if table["sparsity_own"].notna().any():
@@ -229,7 +237,7 @@ def _latex(header: list[str], left: int, rows: list[list[str]], legend: str, not
             data_set = row[0]
         body.append(" & ".join(row) + r" \\")
     foot = [rf"{{\footnotesize $^{{{number}}}$ {text}}}\par" for number, text in enumerate(notes, 1)]
-    return "\n".join([
+    lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table}",
         r"\centering\small",
@@ -243,4 +251,5 @@ def _latex(header: list[str], left: int, rows: list[list[str]], legend: str, not
         r"\end{tabular}",
         *([r"\par\smallskip", *foot] if foot else []),
         r"\end{table}",
-    ]) + "\n"  # fmt: skip
+    ]
+    return "\n".join(lines) + "\n"

@@ -188,5 +188,12 @@ def _best(table: pd.DataFrame) -> pd.Series:
 
 def _order(row: dict) -> tuple:
     sparsity = -1.0 if math.isnan(row["sparsity"]) else row["sparsity"]
-    return (rank(row["dataset"], DATASETS), row["experiment"], row["model"], row["evaluated_on"], sparsity,
-            rank(row["method"], METHODS), natural(row["settings"]))  # fmt: skip
+    return (
+        rank(row["dataset"], DATASETS),
+        row["experiment"],
+        row["model"],
+        row["evaluated_on"],
+        sparsity,
+        rank(row["method"], METHODS),
+        natural(row["settings"]),
+    )

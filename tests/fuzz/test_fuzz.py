@@ -34,9 +34,15 @@ pytestmark = [
 
 ROUNDS = int(os.environ.get("LPSS_FUZZ", 1))
 SMALL = (
-    "dataset=synthetic", "dataset.train_size=60", "dataset.test_size=20", "dataset.classes=3",
-    "dataset.model.hidden=[16,16]", "train.batch_size=20", "train.epochs=1", "train.max_steps=1",
-)  # fmt: skip
+    "dataset=synthetic",
+    "dataset.train_size=60",
+    "dataset.test_size=20",
+    "dataset.classes=3",
+    "dataset.model.hidden=[16,16]",
+    "train.batch_size=20",
+    "train.epochs=1",
+    "train.max_steps=1",
+)
 LONGER = ("train.epochs=2", "train.max_steps=6", "plugins=[stop]")
 IMAGES = ("dataset.image_shape=[1,8,8]", "model=wrn", "model.depth=8", "model.width=1")
 AUGMENTED = (*IMAGES, "+dataset.augment={crop_pad: 1, pad_mode: zeros, flip: true, cutout: 1}")
@@ -91,8 +97,16 @@ def locked(files, path, mode=0):
 
 
 # --- overrides ------------------------------------------------------------------------------------------------------
-SETTINGS = ((), ("method=rigl",), ("method=snip",), ("method=gmp", "optimizer=sgd"), ("schedule=multistep",),
-            ("schedule=demo",), ("method=snip_dynamic", *AUGMENTED), ("method=lpss_demo", "model=mlp"))  # fmt: skip
+SETTINGS = (
+    (),
+    ("method=rigl",),
+    ("method=snip",),
+    ("method=gmp", "optimizer=sgd"),
+    ("schedule=multistep",),
+    ("schedule=demo",),
+    ("method=snip_dynamic", *AUGMENTED),
+    ("method=lpss_demo", "model=mlp"),
+)
 WRONG = (
     "abc", "-1", "0", "nan", "inf", "-inf", "1e400", "99999999999999999999", "1000000000", "2147483648", "-0.5", "1.5",
     "1e-300", "''", "[]", "[1,2]", "[[]]", "[null]", "{}", "{a: 1}", "null", "true", "'???'", "'${nope}'", "'${'",
@@ -139,17 +153,28 @@ MISTAKES = (
     "method.update_every=-1", "schedule.warmup=1", "plugins=[no_such]", "plugins=['']", "plugins=[.x]", "plugins=[[]]",
 )  # fmt: skip
 TOGETHER = (
-    ("model=wrn",), ("model=cnn_mnist", "dataset.image_shape=[1,27,28]"), (*IMAGES, "model.depth=9"),
-    (*IMAGES, "model.depth=2000000000"), (*IMAGES, "model.width=0"), (*IMAGES, "model.width=9999999999"),
-    (*IMAGES, "model.blocks=[1,1]"), (*IMAGES, "model.blocks=[1000000000,1,1]"),
-    (*IMAGES, "+dataset.augment.crop_pad=8"), (*IMAGES, "+dataset.augment.pad_mode=mirror"),
-    ("method=snip", "method.scope=world"), ("method=snip", "method.distribution=earth"),
-    ("method=gmp", "method.distribution=earth"), ("method=static", "method.distribution=earth"),
-    ("method=rigl", "method.drop_fraction=0"), ("method=rigl", "method.drop_schedule=line"),
-    ("schedule=multistep", "schedule.milestones=[0.7,0.2]"), ("schedule=demo", "schedule.knots=[0,1]"),
-    ("optimizer=sgd", "optimizer.momentum=1"), ("optimizer=lpsgd_m", "optimizer.lr=1.5"),
+    ("model=wrn",),
+    ("model=cnn_mnist", "dataset.image_shape=[1,27,28]"),
+    (*IMAGES, "model.depth=9"),
+    (*IMAGES, "model.depth=2000000000"),
+    (*IMAGES, "model.width=0"),
+    (*IMAGES, "model.width=9999999999"),
+    (*IMAGES, "model.blocks=[1,1]"),
+    (*IMAGES, "model.blocks=[1000000000,1,1]"),
+    (*IMAGES, "+dataset.augment.crop_pad=8"),
+    (*IMAGES, "+dataset.augment.pad_mode=mirror"),
+    ("method=snip", "method.scope=world"),
+    ("method=snip", "method.distribution=earth"),
+    ("method=gmp", "method.distribution=earth"),
+    ("method=static", "method.distribution=earth"),
+    ("method=rigl", "method.drop_fraction=0"),
+    ("method=rigl", "method.drop_schedule=line"),
+    ("schedule=multistep", "schedule.milestones=[0.7,0.2]"),
+    ("schedule=demo", "schedule.knots=[0,1]"),
+    ("optimizer=sgd", "optimizer.momentum=1"),
+    ("optimizer=lpsgd_m", "optimizer.lr=1.5"),
     ("optimizer=lpsgd_m", "optimizer.weight_decay=-1"),
-)  # fmt: skip
+)
 
 
 def by_hand(make):
@@ -172,8 +197,18 @@ def by_hand(make):
     yield make.train("plugins=[mine]", prepare=put({"mine.py": b"def"}))
 
 
-RIGHT = ("sparsity=0.9", "dataset.name=synthetic", "optimizer.p={0.5: 1.3}", "train.epochs=2", "seed=3", "output=there",
-         "method.zeta_w=0.3", "sphere.exclude=[head]", "experiment_name=mine", "data.root=here")  # fmt: skip
+RIGHT = (
+    "sparsity=0.9",
+    "dataset.name=synthetic",
+    "optimizer.p={0.5: 1.3}",
+    "train.epochs=2",
+    "seed=3",
+    "output=there",
+    "method.zeta_w=0.3",
+    "sphere.exclude=[head]",
+    "experiment_name=mine",
+    "data.root=here",
+)
 NASTY = (
     "../../x", "../../etc", "/proc/x", "/dev/null/x", "$(touch x)", "`id`", "${output}", "${oc.env:NO_SUCH}",
     "${sparsity}", "${oc.decode:'['}", "${nope:1}", "a\nb", "\x01", "\x7f", "🎉", "a" * 300, "a/" * 3000, "\udcff",
@@ -341,8 +376,12 @@ def idx(shape):
     return b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
-IDX = {"train-images-idx3": (3, 28, 28), "train-labels-idx1": (3,), "t10k-images-idx3": (2, 28, 28),
-       "t10k-labels-idx1": (2,)}  # fmt: skip
+IDX = {
+    "train-images-idx3": (3, 28, 28),
+    "train-labels-idx1": (3,),
+    "t10k-images-idx3": (2, 28, 28),
+    "t10k-labels-idx1": (2,),
+}
 SHAPES = ((), (0,), (0, 28, 28), (3, 28, 27), (2, 2, 2, 2, 2))
 BATCHES = [f"cifar-10-batches-py/{name}" for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")]
 LAYERS = {"layers.0.weight": (4, 3), "layers.0.bias": (4,), "layers.1.weight": (2, 4), "layers.1.bias": (2,)}
@@ -506,8 +545,17 @@ def places(make):
     for size in (700, 1_500, 4_000, 40_000, 100_000):
         yield make.train(large, *LONGER[:2], names=["could not be written"], options={"file_size": size})
     yield make.train(large, "output=disk", names=["disk/"], prepare=put({"disk": None}), options={"tmpfs": "disk"})
-    for content in (b"", b"null", b"[]", b"{}", b'{"status": "finished"}', b'{"status": ["finished"]}',
-                    b"\xff", b"[" * 100_000, b'{"status": NaN, "accuracy_last": {}}'):  # fmt: skip
+    for content in (
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"status": "finished"}',
+        b'{"status": ["finished"]}',
+        b"\xff",
+        b"[" * 100_000,
+        b'{"status": NaN, "accuracy_last": {}}',
+    ):
         yield longer(f"{make.run}/run.json", content, wrong=False)
     saved = (make.interrupted / make.run / "checkpoint.pt").read_bytes()
     states = [{"hash": make.run[-12:]}, [1], 5, {"hash": make.run[-12:], "net": {}, "progress": 5}]
@@ -535,11 +583,24 @@ LAYERS_CSV = "layer,role,shape,p,weights,density_requested,density_reached,spars
 def records(make):
     """lpss-table on records that are none, beside a good one, and lpss-train --from them."""
     wrong = [
-        b"", b"{", b"null", b"[]", b"5", b"\xff\xfe", bytes(range(256)), b"[" * 100_000, b"{" * 999, GOOD[:-30],
-        GOOD * 2, GOOD + b"x" * 10**6, GOOD.replace(b"test", b""), GOOD.replace(b"set", rb"\ud800"),
-        GOOD.replace(b"set", rb"a\nb|c"), GOOD.replace(b"set", rb"$\\frac{$"),
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"5",
+        b"\xff\xfe",
+        bytes(range(256)),
+        b"[" * 100_000,
+        b"{" * 999,
+        GOOD[:-30],
+        GOOD * 2,
+        GOOD + b"x" * 10**6,
+        GOOD.replace(b"test", b""),
+        GOOD.replace(b"set", rb"\ud800"),
+        GOOD.replace(b"set", rb"a\nb|c"),
+        GOOD.replace(b"set", rb"$\\frac{$"),
         *(GOOD.replace(b"0.9", number) for number in (b"NaN", b"1e999", b"-1" + b"0" * 400, b"9" * 5000)),
-    ]  # fmt: skip
+    ]
     for key in RUN:
         wrong += [
             json.dumps(RUN | {key: value}).encode() for value in Random(key).sample(VALUES, min(ROUNDS, len(VALUES)))
@@ -556,25 +617,46 @@ def records(make):
             yield make.case(
                 ["lpss-train", "--from", "runs/a/run.json"], ["runs/a/run.json", "dataset.name", "Key"], files, True
             )
-    for content in (b"", b"\xff\xfe", LAYERS_CSV.encode(), f"{LAYERS_CSV}a,b\n".encode(),
-                    f"{LAYERS_CSV}a,b,c,d,e,f,g,h,i\n".encode(), f"{LAYERS_CSV},,,,1e999,nan,0,inf,\n".encode(),
-                    f"{LAYERS_CSV}$\\frac{{,linear,2x2,1.2,4,.5,.5,.5,.5\n".encode()):  # fmt: skip
+    for content in (
+        b"",
+        b"\xff\xfe",
+        LAYERS_CSV.encode(),
+        f"{LAYERS_CSV}a,b\n".encode(),
+        f"{LAYERS_CSV}a,b,c,d,e,f,g,h,i\n".encode(),
+        f"{LAYERS_CSV},,,,1e999,nan,0,inf,\n".encode(),
+        f"{LAYERS_CSV}$\\frac{{,linear,2x2,1.2,4,.5,.5,.5,.5\n".encode(),
+    ):
         files = put({"runs/a/run.json": GOOD, "runs/a/layers.csv": content})
         yield make.case(["lpss-table", "runs", "--figure", "f.png"], ["layers.csv"], files)
     for content in (b"", b"\xff\xfe", b"a,b\n1,2\n", b"\0", b'"' * 200_000, None):
         yield make.case(["lpss-table", "r.csv"], ["r.csv"], put({"r.csv": content}), True)
-    for argv in (["nowhere"], ["x" * 300], ["runs", "--output", "runs"], ["runs", "--source", "papr"],
-                 ["runs", "--figure", "f"], ["--format", "xml"],
-                 ["runs", "--results", "runs/a/run.json/x"]):  # fmt: skip
+    for argv in (
+        ["nowhere"],
+        ["x" * 300],
+        ["runs", "--output", "runs"],
+        ["runs", "--source", "papr"],
+        ["runs", "--figure", "f"],
+        ["--format", "xml"],
+        ["runs", "--results", "runs/a/run.json/x"],
+    ):
         yield make.case(["lpss-table", *argv], argv[-1:], put({"runs/a/run.json": GOOD}), True)
 
 
 SOURCES = {
     source.__name__: source
     for source in (
-        every_key, by_hand, mutated, config_files, tables, binaries, photographs, data_folders, places, records,
+        every_key,
+        by_hand,
+        mutated,
+        config_files,
+        tables,
+        binaries,
+        photographs,
+        data_folders,
+        places,
+        records,
     )
-}  # fmt: skip
+}
 
 
 def test_there_are_hundreds_of_cases(cases):

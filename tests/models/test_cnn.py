@@ -13,8 +13,9 @@ def test_the_papers_parameter_counts(model, expected):
     assert sum(param.numel() for param in model(model.Config(), (1, 28, 28), 10).parameters()) == expected
 
 
-@pytest.mark.parametrize("model, fan_ins", [(CNNMnist, [9, 72, 108, 400, 256, 64]),
-                                            (CNNFashionMnist, [25, 144, 288, 3136, 512, 64])])  # fmt: skip
+@pytest.mark.parametrize(
+    "model, fan_ins", [(CNNMnist, [9, 72, 108, 400, 256, 64]), (CNNFashionMnist, [25, 144, 288, 3136, 512, 64])]
+)
 def test_fan_ins_of_figures_5_and_6(model, fan_ins):
     net = model(model.Config(), (1, 28, 28), 10)
     layers = [module for module in net.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]

@@ -10,15 +10,18 @@ def parameters(net):
     return sum(param.numel() for param in net.parameters())
 
 
-@pytest.mark.parametrize("name, features, hidden, classes, expected", [
-    ("adult", 105, [256, 512, 256, 128], 2, 323_202),
-    ("connect4", 126, [512, 512, 256, 128], 3, 492_291),
-    ("dna", 240, [1024, 512, 256, 128], 3, 936_195),
-    ("mushroom", 126, [128, 256, 128, 64], 2, 90_562),
-    ("letter", 16, [1024, 512, 256, 128, 64], 26, 716_378),
-    ("climate", 18, [128, 256, 128, 64], 2, 76_738),
-    ("web", 27, [256, 512, 128, 64], 3, 212_867),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, features, hidden, classes, expected",
+    [
+        ("adult", 105, [256, 512, 256, 128], 2, 323_202),
+        ("connect4", 126, [512, 512, 256, 128], 3, 492_291),
+        ("dna", 240, [1024, 512, 256, 128], 3, 936_195),
+        ("mushroom", 126, [128, 256, 128, 64], 2, 90_562),
+        ("letter", 16, [1024, 512, 256, 128, 64], 26, 716_378),
+        ("climate", 18, [128, 256, 128, 64], 2, 76_738),
+        ("web", 27, [256, 512, 128, 64], 3, 212_867),
+    ],
+)
 def test_the_papers_parameter_counts(name, features, hidden, classes, expected):
     assert parameters(MLP(MLP.Config(hidden=hidden), (features,), classes)) == expected
 

@@ -11,15 +11,18 @@ def parameters(net):
     return sum(param.numel() for param in net.parameters())
 
 
-@pytest.mark.parametrize("depth, width, channels, classes, expected", [
-    (12, 1, 1, 10, 170_298),  # mnist
-    (18, 1, 1, 10, 267_514),  # fashion_mnist
-    (22, 2, 3, 10, 1_154_074),  # cifar10
-    (22, 4, 3, 10, 4_595_290),
-    (22, 6, 3, 10, 10_324_122),
-    (22, 8, 3, 10, 18_340_570),
-    (22, 4, 3, 200, 4_644_120),  # tiny_imagenet
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "depth, width, channels, classes, expected",
+    [
+        (12, 1, 1, 10, 170_298),  # mnist
+        (18, 1, 1, 10, 267_514),  # fashion_mnist
+        (22, 2, 3, 10, 1_154_074),  # cifar10
+        (22, 4, 3, 10, 4_595_290),
+        (22, 6, 3, 10, 10_324_122),
+        (22, 8, 3, 10, 18_340_570),
+        (22, 4, 3, 200, 4_644_120),  # tiny_imagenet
+    ],
+)
 def test_the_papers_parameter_counts(depth, width, channels, classes, expected):
     with torch.device("meta"):  # counts need no numbers
         net = WRN(WRN.Config(depth=depth, width=width), (channels, 32, 32), classes)
@@ -33,10 +36,19 @@ def test_weights_of_wrn_22_2():
     assert all(layer.bias is None for layer in layers[:-1]) and layers[-1].bias is not None
 
 
-@pytest.mark.parametrize("depth, blocks", [
-    (8, [1, 1, 1]), (10, [1, 1, 2]), (12, [1, 2, 2]), (16, [2, 2, 3]),
-    (18, [2, 3, 3]), (20, [3, 3, 3]), (22, [3, 4, 3]), (28, [4, 4, 5]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "depth, blocks",
+    [
+        (8, [1, 1, 1]),
+        (10, [1, 1, 2]),
+        (12, [1, 2, 2]),
+        (16, [2, 2, 3]),
+        (18, [2, 3, 3]),
+        (20, [3, 3, 3]),
+        (22, [3, 4, 3]),
+        (28, [4, 4, 5]),
+    ],
+)
 def test_blocks_of_each_stage(depth, blocks):
     with torch.device("meta"):
         net = WRN(WRN.Config(depth=depth, width=1), (3, 32, 32), 10)
@@ -92,12 +104,16 @@ def test_init_is_he_normal_by_fan_out():
     assert not net.head.bias.any()
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"depth": 13}, "model.depth must be even and at least 8 .* got 13"), ({"depth": 6}, "got 6"),
-    ({"width": 0}, "model.width must be at least 1, got 0"),
-    ({"blocks": [1, 2]}, r"model.blocks must be three numbers .* got \[1, 2\]"),
-    ({"blocks": [1, 0, 2]}, "model.blocks"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"depth": 13}, "model.depth must be even and at least 8 .* got 13"),
+        ({"depth": 6}, "got 6"),
+        ({"width": 0}, "model.width must be at least 1, got 0"),
+        ({"blocks": [1, 2]}, r"model.blocks must be three numbers .* got \[1, 2\]"),
+        ({"blocks": [1, 0, 2]}, "model.blocks"),
+    ],
+)
 def test_wrong_sizes(options, message):
     with pytest.raises(UsageError, match=message):
         WRN(WRN.Config(**options), (3, 32, 32), 10)

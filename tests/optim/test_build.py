@@ -41,22 +41,25 @@ def test_exclude_reaches_the_groups():
     assert len(optimizer.param_groups[0]["params"]) == 3 and optimizer.param_groups[0]["p"] == 1.5
 
 
-@pytest.mark.parametrize("values, message", [
-    ({"name": "lpsgdm"}, "unknown optimizer 'lpsgdm', did you mean 'lpsgd_m'"),
-    ({"name": "sgd", "p": 1.2}, "unknown key optimizer.p"),
-    ({"name": "lpsgd", "lrfree": 1}, "unknown key optimizer.lrfree, did you mean 'lr_free'"),
-    ({"name": "sgd", "lr": "fast"}, "optimizer.lr='fast'"),
-    ({"name": "sgd", "lr": -1}, "optimizer.lr must be in"),
-    ({"name": "sgd", "lr": float("inf")}, "optimizer.lr must be in"),
-    ({"name": "sgd", "momentum": 1.0}, r"optimizer.momentum must be in \[0, 1\), got 1.0"),
-    ({"name": "sgd", "weight_decay": -1}, "optimizer.weight_decay must be in .*got -1"),
-    ({"name": "lpsgd_m", "p": 0.9}, "optimizer=lpsgd_m: p must be a finite number greater than 1, got 0.9"),
-    ({"name": "lpsgd_m", "p": {"stem": 1.2}}, "optimizer.p has no entry for layer 'layers.1'"),
-    ({"name": "lpsgd", "lr": 1.5}, r"optimizer=lpsgd: lr .* \[0, 1\]\S* got 1.5"),
-    ({"name": "lpsgd", "lr_free": -1}, "optimizer.lr_free must be in .* got -1"),
-    ({"name": "lpsgd_m", "momentum": 1}, "optimizer=lpsgd_m: momentum .* got 1"),
-    ({"name": "lpsgd_m", "weight_decay": -0.5}, "optimizer.weight_decay must be in .* got -0.5"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"name": "lpsgdm"}, "unknown optimizer 'lpsgdm', did you mean 'lpsgd_m'"),
+        ({"name": "sgd", "p": 1.2}, "unknown key optimizer.p"),
+        ({"name": "lpsgd", "lrfree": 1}, "unknown key optimizer.lrfree, did you mean 'lr_free'"),
+        ({"name": "sgd", "lr": "fast"}, "optimizer.lr='fast'"),
+        ({"name": "sgd", "lr": -1}, "optimizer.lr must be in"),
+        ({"name": "sgd", "lr": float("inf")}, "optimizer.lr must be in"),
+        ({"name": "sgd", "momentum": 1.0}, r"optimizer.momentum must be in \[0, 1\), got 1.0"),
+        ({"name": "sgd", "weight_decay": -1}, "optimizer.weight_decay must be in .*got -1"),
+        ({"name": "lpsgd_m", "p": 0.9}, "optimizer=lpsgd_m: p must be a finite number greater than 1, got 0.9"),
+        ({"name": "lpsgd_m", "p": {"stem": 1.2}}, "optimizer.p has no entry for layer 'layers.1'"),
+        ({"name": "lpsgd", "lr": 1.5}, r"optimizer=lpsgd: lr .* \[0, 1\]\S* got 1.5"),
+        ({"name": "lpsgd", "lr_free": -1}, "optimizer.lr_free must be in .* got -1"),
+        ({"name": "lpsgd_m", "momentum": 1}, "optimizer=lpsgd_m: momentum .* got 1"),
+        ({"name": "lpsgd_m", "weight_decay": -0.5}, "optimizer.weight_decay must be in .* got -0.5"),
+    ],
+)
 def test_wrong_values_are_usage_errors_of_one_line(values, message):
     with pytest.raises(UsageError, match=message) as error:
         build(**values)

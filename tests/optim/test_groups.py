@@ -19,15 +19,18 @@ def names_of(net, group):
 # --- layer_p ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("p, options, expected", [
-    (1.2, {}, [1.2, 1.2, None]),
-    (1.2, {"exclude": []}, [1.2, 1.2, 1.2]),
-    (1.2, {"exclude": ["stem", "layers.1"]}, [None, None, 1.2]),
-    (None, {"exclude": []}, [None, None, None]),
-    ({0.5: 1.3, 0.9: 1.1}, {"sparsity": 0.7}, [1.2, 1.2, None]),
-    ({"stem": None, "layers.1": 1.4}, {}, [None, 1.4, None]),
-    ({"stem": {0.5: 1.5, 0.9: 1.1}, "default": 2}, {"sparsity": 0.9, "exclude": []}, [1.1, 2, 2]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "p, options, expected",
+    [
+        (1.2, {}, [1.2, 1.2, None]),
+        (1.2, {"exclude": []}, [1.2, 1.2, 1.2]),
+        (1.2, {"exclude": ["stem", "layers.1"]}, [None, None, 1.2]),
+        (None, {"exclude": []}, [None, None, None]),
+        ({0.5: 1.3, 0.9: 1.1}, {"sparsity": 0.7}, [1.2, 1.2, None]),
+        ({"stem": None, "layers.1": 1.4}, {}, [None, 1.4, None]),
+        ({"stem": {0.5: 1.5, 0.9: 1.1}, "default": 2}, {"sparsity": 0.9, "exclude": []}, [1.1, 2, 2]),
+    ],
+)
 def test_layer_p(p, options, expected):
     got = layer_p(mlp(), p, **options)
     assert list(got) == ["layers.0", "layers.1", "layers.2"]
@@ -49,8 +52,11 @@ def test_one_group_for_each_p_then_free_weights_then_biases():
     groups = param_groups(net, {"stem": 1.4, "default": 1.2}, lr_free=0.3, weight_decay=1e-4)
     assert [group["p"] for group in groups] == [1.2, 1.4, None, None]
     assert [names_of(net, group) for group in groups] == [
-        ["layers.1.weight"], ["layers.0.weight"], ["layers.2.weight"],
-        ["layers.0.bias", "layers.1.bias", "layers.2.bias"]]  # fmt: skip
+        ["layers.1.weight"],
+        ["layers.0.weight"],
+        ["layers.2.weight"],
+        ["layers.0.bias", "layers.1.bias", "layers.2.bias"],
+    ]
     assert [group["weight_decay"] for group in groups] == [0.0, 0.0, 1e-4, 0.0]
     assert ["lr" in group for group in groups] == [False, False, True, True] and groups[2]["lr"] == 0.3
 

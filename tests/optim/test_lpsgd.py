@@ -53,8 +53,10 @@ def test_weights_stay_on_the_sphere_in_float64(optimizer_class, p):
 
 
 @BOTH
-@pytest.mark.parametrize("p, tolerance", [(1.03, 1e-4), (1.05, 1e-4), (1.1, 1e-4), (1.2, 1e-5), (1.3333333, 1e-5),
-                                          (1.45, 1e-5), (2.0, 1e-5), (10.0, 1e-5)])  # fmt: skip
+@pytest.mark.parametrize(
+    "p, tolerance",
+    [(1.03, 1e-4), (1.05, 1e-4), (1.1, 1e-4), (1.2, 1e-5), (1.3333333, 1e-5), (1.45, 1e-5), (2.0, 1e-5), (10.0, 1e-5)],
+)
 @pytest.mark.parametrize("scale", [1e-8, 1e-5, 1e-2, 1.0, 1e3])
 def test_weights_stay_on_the_sphere_in_float32(optimizer_class, p, tolerance, scale):
     for fan_in in (3, 288):
@@ -181,8 +183,14 @@ def test_convergence_to_the_constrained_optimum(optimizer_class, p):
     }
     start = c / 2
     for ftol in (1e-8, 1e-12, 1e-14):  # SLSQP may call its last, vain line search a failure: judge the point it gives
-        best = minimize(risk, start, jac=lambda w: a @ (w - c), method="SLSQP", constraints=on_sphere,
-                        options={"ftol": ftol, "maxiter": 1000})  # fmt: skip
+        best = minimize(
+            risk,
+            start,
+            jac=lambda w: a @ (w - c),
+            method="SLSQP",
+            constraints=on_sphere,
+            options={"ftol": ftol, "maxiter": 1000},
+        )
         start = best.x
     assert abs(on_sphere["fun"](best.x)) < 1e-9
     weight = parameter(1, 10)

@@ -87,8 +87,15 @@ def test_a_mask_hides_what_a_foreign_optimizer_keeps_off_it():
 def test_a_foreign_optimizer_says_which_weights_live_on_a_sphere(p, rescaled):
     net = linear()
     before = net.weight.detach().clone()
-    method = LpSS(net, HalfWeights(net.parameters(), p), sparsity=0.9, total_steps=10, zeta_w=0.1,
-                  exact_finish=False, start_sparsity=0.5)  # fmt: skip
+    method = LpSS(
+        net,
+        HalfWeights(net.parameters(), p),
+        sparsity=0.9,
+        total_steps=10,
+        zeta_w=0.1,
+        exact_finish=False,
+        start_sparsity=0.5,
+    )
     net.weight.data.copy_(before)
     method.rescale_neurons()
     assert torch.equal(net.weight, before) != rescaled

@@ -237,13 +237,22 @@ def test_sparse_gradients_are_refused(optimizer_class):
 
 
 @BOTH
-@pytest.mark.parametrize("options", [{"momentum": 0.0}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True},
-                                     {"momentum": 0.8, "nesterov": True, "weight_decay": 0.05},
-                                     {"momentum": 0.0, "weight_decay": 0.05}])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"momentum": 0.0},
+        {"momentum": 0.9},
+        {"momentum": 0.9, "nesterov": True},
+        {"momentum": 0.8, "nesterov": True, "weight_decay": 0.05},
+        {"momentum": 0.0, "weight_decay": 0.05},
+    ],
+)
 def test_p_none_is_torch_sgd_bitwise(optimizer_class, options):
     results = []
-    for make_one in (lambda params: optimizer_class(params, lr=0.3, p=None, **options),
-                     lambda params: torch.optim.SGD(params, lr=0.3, fused=True, **options)):  # fmt: skip
+    for make_one in (
+        lambda params: optimizer_class(params, lr=0.3, p=None, **options),
+        lambda params: torch.optim.SGD(params, lr=0.3, fused=True, **options),
+    ):
         params = [parameter(3, 4, dtype=torch.float32), parameter(5, seed=1, dtype=torch.float32)]
         optimizer = make_one(params)
         for step in range(12):
@@ -258,8 +267,15 @@ def test_p_none_is_torch_sgd_bitwise(optimizer_class, options):
 @BOTH
 def test_mixed_groups_each_have_their_own_options(optimizer_class):
     a, b, bias = parameter(2, 4), parameter(3, 4, seed=1), parameter(3, seed=2)
-    optimizer = optimizer_class([{"params": [a], "p": 1.2}, {"params": [b], "lr": 0.0},
-                                 {"params": [bias], "p": None, "lr": 5.0, "momentum": 0.5}], lr=0.1, p=3)  # fmt: skip
+    optimizer = optimizer_class(
+        [
+            {"params": [a], "p": 1.2},
+            {"params": [b], "lr": 0.0},
+            {"params": [bias], "p": None, "lr": 5.0, "momentum": 0.5},
+        ],
+        lr=0.1,
+        p=3,
+    )
     before = b.detach().clone()
     for _ in range(2):
         a.grad, b.grad, bias.grad = randn(2, 4, seed=3), randn(3, 4, seed=4), torch.ones(3, dtype=torch.float64)
@@ -272,17 +288,26 @@ def test_mixed_groups_each_have_their_own_options(optimizer_class):
 # --- errors -----------------------------------------------------------------------------------------------------
 
 WRONG = [
-    ({"p": 1.0}, "greater than 1, got 1.0"), ({"p": 0.5}, "got 0.5"), ({"p": float("inf")}, "got inf"),
-    ({"p": float("nan")}, "got nan"), ({"p": "x"}, "got 'x'"),
-    ({"lr": -0.1}, "lr must be a finite number of at least 0, got -0.1"), ({"lr": float("nan")}, "got nan"),
-    ({"lr": float("inf")}, "got inf"), ({"lr": "0.1"}, "got '0.1'"), ({"lr": None}, "lr .*got None"),
-    ({"lr": 1.5}, r"\[0, 1\]\S* got 1.5"), ({"lr": torch.tensor(1.5)}, r"\[0, 1\]\S* got 1.5"),
+    ({"p": 1.0}, "greater than 1, got 1.0"),
+    ({"p": 0.5}, "got 0.5"),
+    ({"p": float("inf")}, "got inf"),
+    ({"p": float("nan")}, "got nan"),
+    ({"p": "x"}, "got 'x'"),
+    ({"lr": -0.1}, "lr must be a finite number of at least 0, got -0.1"),
+    ({"lr": float("nan")}, "got nan"),
+    ({"lr": float("inf")}, "got inf"),
+    ({"lr": "0.1"}, "got '0.1'"),
+    ({"lr": None}, "lr .*got None"),
+    ({"lr": 1.5}, r"\[0, 1\]\S* got 1.5"),
+    ({"lr": torch.tensor(1.5)}, r"\[0, 1\]\S* got 1.5"),
     ({"lr": -0.1, "p": None}, "got -0.1"),
-    ({"momentum": 1.0}, r"momentum must be in \[0, 1\), got 1.0"), ({"momentum": -0.5}, "got -0.5"),
-    ({"momentum": True}, "got True"), ({"weight_decay": -1.0}, "weight_decay .* got -1.0"),
+    ({"momentum": 1.0}, r"momentum must be in \[0, 1\), got 1.0"),
+    ({"momentum": -0.5}, "got -0.5"),
+    ({"momentum": True}, "got True"),
+    ({"weight_decay": -1.0}, "weight_decay .* got -1.0"),
     ({"weight_decay": float("nan")}, "weight_decay .* got nan"),
     ({"p": None, "nesterov": True, "momentum": 0.0}, "nesterov needs a momentum greater than 0"),
-]  # fmt: skip
+]
 
 
 @BOTH

@@ -18,8 +18,17 @@ RUN = {
     "config": None, "warnings": [], "started": "2026-01-01T00:00:00+00:00",
     "finished": "2026-01-01T00:10:00+00:00",
 }  # fmt: skip
-LAYER = ["layer", "role", "shape", "p", "weights", "density_requested", "density_reached", "sparsity_reached",
-         "hoyer_sparsity"]  # fmt: skip
+LAYER = [
+    "layer",
+    "role",
+    "shape",
+    "p",
+    "weights",
+    "density_requested",
+    "density_reached",
+    "sparsity_reached",
+    "hoyer_sparsity",
+]
 
 
 @pytest.fixture
@@ -52,8 +61,14 @@ def sweep(tmp_path, write_run):
         for sparsity in (0.5, 0.9):
             for j, method in enumerate(("set", "rigl", "lpss")):
                 for seed in (0, 1):
-                    write_run(dataset=dataset, method=method, sparsity=sparsity, sparsity_weights=sparsity, seed=seed,
-                              accuracy_last=0.7 + 0.05 * i + 0.02 * j + 0.001 * seed * j)  # fmt: skip
+                    write_run(
+                        dataset=dataset,
+                        method=method,
+                        sparsity=sparsity,
+                        sparsity_weights=sparsity,
+                        seed=seed,
+                        accuracy_last=0.7 + 0.05 * i + 0.02 * j + 0.001 * seed * j,
+                    )
     return collect(tmp_path / "outputs")
 
 

@@ -2,6 +2,7 @@ import json
 import math
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pandas as pd
 import pytest
@@ -46,8 +47,9 @@ def test_a_field_of_the_wrong_type_skips_the_file(tmp_path, write_run, caplog):
 def test_of_duplicates_the_newest_stays(tmp_path, write_run):
     # 01:30 at +02:00 is older than 00:00 UTC, although its text sorts after it.
     for name, finished, accuracy in (
-        ("b", "2026-01-01T00:00:00+00:00", 0.8), ("a", "2026-01-01T01:30:00+02:00", 0.7),
-    ):  # fmt: skip
+        ("b", "2026-01-01T00:00:00+00:00", 0.8),
+        ("a", "2026-01-01T01:30:00+02:00", 0.7),
+    ):
         write_run(name, config_hash="1e5", finished=finished, accuracy_last=accuracy)
     write_run("c", config_hash="1e5", seed=7, accuracy_last=0.6)
     write_run("d", config_hash=None)
@@ -120,3 +122,37 @@ def test_reports_never_import_torch():
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture
+def small_disk():
+    """Files of more than 100 bytes cannot be written, as on a full disk."""
+    resource = pytest.importorskip("resource", reason="this system has no file size limits")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    @contextmanager
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit
+
+
+@pytest.mark.parametrize("option", ["--results", "--output", "--figure", "--paired", "--ranks"])
+def test_a_file_that_cannot_be_replaced_stays_whole(tmp_path, sweep, small_disk, option, capsys):
+    from lpss.cli.table import main
+
+    suffix = {"--results": ".csv", "--output": ".md", "--paired": ".md"}.get(option, ".png")
+    file = tmp_path / f"good{suffix}"
+    words = [str(tmp_path / "outputs"), "--output", str(tmp_path / "other.md"), option, str(file)]
+    assert main(words) == 0
+    good = file.read_bytes()
+    assert len(good) > 100
+    (tmp_path / "other.md").unlink(missing_ok=True)
+    with small_disk():
+        assert main(words) == 1
+    assert file.read_bytes() == good and "could not be written" in capsys.readouterr().err
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

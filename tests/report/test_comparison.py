@@ -9,9 +9,21 @@ from lpss.report.comparison import Ranking, paired, ranks
 
 # Ranks of Demsar (2006), Table 6: C4.5, with m, with cf, with both, on 14 data sets.
 DEMSAR = [
-    (4, 3, 2, 1), (1, 2, 3, 4), (4, 1, 2, 3), (4, 1, 3, 2), (4, 2, 3, 1), (1, 2.5, 4, 2.5), (3, 2, 4, 1),
-    (2.5, 2.5, 4, 1), (4, 3, 2, 1), (2.5, 2.5, 2.5, 2.5), (4, 2.5, 1, 2.5), (3, 2, 4, 1), (4, 1, 2, 3), (3, 1, 4, 2),
-]  # fmt: skip
+    (4, 3, 2, 1),
+    (1, 2, 3, 4),
+    (4, 1, 2, 3),
+    (4, 1, 3, 2),
+    (4, 2, 3, 1),
+    (1, 2.5, 4, 2.5),
+    (3, 2, 4, 1),
+    (2.5, 2.5, 4, 1),
+    (4, 3, 2, 1),
+    (2.5, 2.5, 2.5, 2.5),
+    (4, 2.5, 1, 2.5),
+    (3, 2, 4, 1),
+    (4, 1, 2, 3),
+    (3, 1, 4, 2),
+]
 FOUR = ("set", "static", "rigl", "snip")
 
 
@@ -37,9 +49,14 @@ def test_a_paired_difference_by_hand(runs, write_seeds):
     assert (row["published"], row["published_difference"]) == pytest.approx((0.4546, 47.54))
 
 
-@pytest.mark.parametrize(("mine", "theirs", "n", "difference"), [
-    ([0.9], [0.8], 1, 10), ([0.9, 0.8, 0.7], [0.8, 0.7, 0.6], 3, 10), ([1.0, 1.0], [1.0, 1.0], 2, 0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("mine", "theirs", "n", "difference"),
+    [
+        ([0.9], [0.8], 1, 10),
+        ([0.9, 0.8, 0.7], [0.8, 0.7, 0.6], 3, 10),
+        ([1.0, 1.0], [1.0, 1.0], 2, 0),
+    ],
+)
 def test_without_spread_there_is_no_test(runs, write_seeds, mine, theirs, n, difference):
     write_seeds(mine, method="lpss")
     write_seeds(theirs, method="set")
@@ -79,7 +96,7 @@ def test_a_cell_that_diverged_is_listed_one_that_failed_or_is_alone_is_not(runs,
     table = paired(runs())
     assert table[["dataset", "counts", "n", "notes"]].values.tolist() == [
         ["adult", False, 0, "LpSS: 1 of 1 diverged (seed 0), not averaged"],
-    ]  # fmt: skip
+    ]
     with pytest.raises(UsageError, match="runs of lpss_demo and of another"):
         paired(runs(), "lpss_demo")
 
@@ -94,8 +111,13 @@ def test_rows_are_apart_by_experiment_model_and_place(runs, write_run):
     for change in ({}, {"experiment": "b"}, {"model": "wrn"}, {"evaluated_on": "validation"}):
         for method in ("dense", "set", "lpss"):
             accuracy = 0.9 + 0.01 * len(str(change)) / 100
-            write_run(f"{method}{change}", method=method, sparsity=0.0 if method == "dense" else 0.9, **change,
-                      accuracy_last=accuracy)  # fmt: skip
+            write_run(
+                f"{method}{change}",
+                method=method,
+                sparsity=0.0 if method == "dense" else 0.9,
+                **change,
+                accuracy_last=accuracy,
+            )
     table = paired(runs())
     assert len(table) == 4 and table["dense_difference"].abs().max() < 1e-9
 
@@ -122,8 +144,11 @@ def test_demsars_example(runs, write_run):
     (ranking,) = found.rankings
     assert (ranking.sparsity, ranking.blocks, ranking.data_sets, found.left_out) == (0.9, 14, 14, [])
     assert {name: round(mean, 3) for name, mean in ranking.ranks.items()} == {
-        "snip": 1.964, "set": 3.143, "rigl": 2.893, "static": 2.000,
-    }  # fmt: skip
+        "snip": 1.964,
+        "set": 3.143,
+        "rigl": 2.893,
+        "static": 2.000,
+    }
     assert list(ranking.ranks) == ["snip", "static", "rigl", "set"]
     assert round(ranking.critical_difference, 2) == 1.25
     assert ranking.friedman_p == pytest.approx(friedmanchisquare(*zip(*DEMSAR, strict=True)).pvalue)
@@ -166,8 +191,12 @@ def test_a_missed_sparsity_and_divergence_are_last(runs, write_run):
 def test_only_what_is_complete_is_ranked_and_the_rest_is_named(runs, write_run):
     for i in range(4):
         for j, method in enumerate(FOUR):
-            write_run(dataset=f"d{i}", method=method, accuracy_last=0.9 - 0.01 * j,
-                      status="failed" if (i, j) == (3, 1) else "finished")  # fmt: skip
+            write_run(
+                dataset=f"d{i}",
+                method=method,
+                accuracy_last=0.9 - 0.01 * j,
+                status="failed" if (i, j) == (3, 1) else "finished",
+            )
     write_run(dataset="d0", method="gmp")
     write_run(dataset="alone", method="lpss")
     write_run(dataset="d0", method="dense", sparsity=0, sparsity_weights=0)

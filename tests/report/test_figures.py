@@ -19,8 +19,13 @@ def runs(tmp_path, write_run):
     for method in ("set", "lpss"):
         for sparsity in (0.5, 0.9):
             for seed in (0, 1):
-                write_run(method=method, sparsity=sparsity, seed=seed, layers=layer_rows(sparsity),
-                          accuracy_last=0.96 - 0.05 * sparsity + 0.01 * seed)  # fmt: skip
+                write_run(
+                    method=method,
+                    sparsity=sparsity,
+                    seed=seed,
+                    layers=layer_rows(sparsity),
+                    accuracy_last=0.96 - 0.05 * sparsity + 0.01 * seed,
+                )
     write_run(method="snip", status="diverged", accuracy_last=None)
     return collect(tmp_path / "outputs")
 

@@ -47,8 +47,14 @@ def test_dense_with_null_and_zero_sparsity_is_one_row(table, write_run):
 def test_a_sweep_over_sparsities_counts_each_dense_seed_once(table, write_run):
     for sparsity in (0.5, 0.9):
         for seed in (0, 1):
-            write_run(f"{sparsity}-{seed}", method="dense", sparsity=0.0, sparsity_weights=0, seed=seed,
-                      config={"seed": seed, "sparsity": sparsity})  # fmt: skip
+            write_run(
+                f"{sparsity}-{seed}",
+                method="dense",
+                sparsity=0.0,
+                sparsity_weights=0,
+                seed=seed,
+                config={"seed": seed, "sparsity": sparsity},
+            )
     assert table()[["n", "settings", "notes"]].values.tolist() == [[2, "", ""]]
 
 
@@ -74,8 +80,11 @@ def test_a_missed_sparsity_neither_is_best_nor_prevents_it(table, write_run):
     assert frame[frame["best"]][["method", "sparsity"]].values.tolist() == [["set", 0.9]]
     notes = frame[frame["sparsity"] == 0.9].set_index("method")["notes"]
     assert notes[["set", "rigl", "lpss", "gmp"]].tolist() == [
-        "", "", "reached sparsity .890, not .900", "reached sparsity unknown, not .900",
-    ]  # fmt: skip
+        "",
+        "",
+        "reached sparsity .890, not .900",
+        "reached sparsity unknown, not .900",
+    ]
 
 
 def test_the_sparsity_reached_by_itself_is_averaged(table, write_run):
@@ -117,8 +126,12 @@ def test_validation_and_test_never_mix(table, write_run):
 def test_other_settings_are_split_and_named(table, write_run):
     for p in (1.2, 1.1, 1.15):
         for seed in range(2):
-            place = {"device": f"cuda:{seed}", "data": {"root": str(seed)}, "output": str(seed),
-                     "train": {"checkpoint_every": seed}}  # fmt: skip
+            place = {
+                "device": f"cuda:{seed}",
+                "data": {"root": str(seed)},
+                "output": str(seed),
+                "train": {"checkpoint_every": seed},
+            }
             config = {"seed": seed, "optimizer": {"p": p, "lr": 0.1}, **place}
             write_run(f"p{p}-{seed}", method="lpss", seed=seed, config=config, accuracy_last=p - 0.3)
     frame = table()
@@ -137,8 +150,13 @@ def test_settings_that_one_run_lacks(table, write_run):
 
 def test_mixed_origins_are_noted(table, write_run):
     write_run(seed=0)
-    write_run(seed=1, versions={"lpss": "0.1.0", "torch": "2.7.0"}, device="cuda", device_name="H100",
-              git_commit="ffff00001111")  # fmt: skip
+    write_run(
+        seed=1,
+        versions={"lpss": "0.1.0", "torch": "2.7.0"},
+        device="cuda",
+        device_name="H100",
+        git_commit="ffff00001111",
+    )
     write_run("again", seed=1)
     assert table()["notes"].item() == (
         "a seed occurs more than once; mixed torch: 2.6.0, 2.7.0; mixed device: cpu (a cpu), cuda (H100); "
@@ -189,5 +207,10 @@ def test_the_order_of_runs_does_not_matter(tmp_path, write_seeds):
 def test_text_helpers():
     assert [decimals(x, 4) for x in (0.91234, 1.0, -0.5, math.nan)] == [".9123", "1.0000", "-.5000", "-"]
     assert sorted(["n=10", "n=9", "p=1.2", "p=1.15", "p=[1]", ""], key=natural) == [
-        "", "n=9", "n=10", "p=1.15", "p=1.2", "p=[1]",
-    ]  # fmt: skip
+        "",
+        "n=9",
+        "n=10",
+        "p=1.15",
+        "p=1.2",
+        "p=[1]",
+    ]

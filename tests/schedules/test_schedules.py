@@ -54,21 +54,24 @@ def test_piecewise_as_the_published_demo():
     assert schedule(47 / 50) == pytest.approx(0.004) and schedule(1) == pytest.approx(0.0002)
 
 
-@pytest.mark.parametrize("name, options, message", [
-    ("cosine", {"warmup": 1.0}, "schedule.warmup .* got 1.0"),
-    ("cosine", {"warmup": -0.1}, "schedule.warmup .* got -0.1"),
-    ("cosine", {"final": 1.5}, "schedule.final .* got 1.5"),
-    ("multistep", {"milestones": [0.7, 0.5]}, r"schedule.milestones .* got \[0.7, 0.5\]"),
-    ("multistep", {"milestones": [30.0, 60.0]}, "schedule.milestones"),
-    ("multistep", {"gamma": 0.0}, "schedule.gamma .* got 0.0"),
-    ("piecewise", {"knots": [0.0, 0.5], "values": [1.0, 0.0]}, "schedule.knots must rise from 0 to 1"),
-    ("piecewise", {"knots": [0.1, 1.0], "values": [1.0, 0.0]}, "schedule.knots"),
-    ("piecewise", {"knots": [0.0, 0.5, 0.5, 1.0], "values": [1.0] * 4}, "schedule.knots"),
-    ("piecewise", {"knots": [0.0, 1.0], "values": [1.0]}, "one for each of schedule.values"),
-    ("piecewise", {"knots": [], "values": []}, "schedule.knots"),
-    ("piecewise", {"values": [1.0, -0.5]}, r"schedule.values .* got \[1.0, -0.5\]"),
-    ("cosine", {"gamma": 0.1}, "unknown key schedule.gamma"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        ("cosine", {"warmup": 1.0}, "schedule.warmup .* got 1.0"),
+        ("cosine", {"warmup": -0.1}, "schedule.warmup .* got -0.1"),
+        ("cosine", {"final": 1.5}, "schedule.final .* got 1.5"),
+        ("multistep", {"milestones": [0.7, 0.5]}, r"schedule.milestones .* got \[0.7, 0.5\]"),
+        ("multistep", {"milestones": [30.0, 60.0]}, "schedule.milestones"),
+        ("multistep", {"gamma": 0.0}, "schedule.gamma .* got 0.0"),
+        ("piecewise", {"knots": [0.0, 0.5], "values": [1.0, 0.0]}, "schedule.knots must rise from 0 to 1"),
+        ("piecewise", {"knots": [0.1, 1.0], "values": [1.0, 0.0]}, "schedule.knots"),
+        ("piecewise", {"knots": [0.0, 0.5, 0.5, 1.0], "values": [1.0] * 4}, "schedule.knots"),
+        ("piecewise", {"knots": [0.0, 1.0], "values": [1.0]}, "one for each of schedule.values"),
+        ("piecewise", {"knots": [], "values": []}, "schedule.knots"),
+        ("piecewise", {"values": [1.0, -0.5]}, r"schedule.values .* got \[1.0, -0.5\]"),
+        ("cosine", {"gamma": 0.1}, "unknown key schedule.gamma"),
+    ],
+)
 def test_wrong_options_are_named(name, options, message):
     with pytest.raises(UsageError, match=message):
         make(name, **options)

@@ -85,8 +85,11 @@ def test_a_small_table(script, tmp_path, capsys):
     assert script.main([*arguments, str(output)]) == 0
     table = pd.read_csv(output)
     assert list(zip(table["minimum"], table["p"], strict=True)) == [
-        ("outside", 1.2), ("outside", 2.0), ("inside", 1.2), ("inside", 2.0),
-    ]  # fmt: skip
+        ("outside", 1.2),
+        ("outside", 2.0),
+        ("inside", 1.2),
+        ("inside", 2.0),
+    ]
     out = capsys.readouterr().out
     assert out.startswith("| minimum") and str(output) in out
 

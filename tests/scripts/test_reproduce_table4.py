@@ -1,23 +1,54 @@
 """The script of `make reproduce-table4`: from nothing to tables, and that it trains no run twice."""
 
+import logging
+import runpy
 import subprocess
 import sys
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "reproduce_table4.py"
 FEW = ("--datasets", "climate,mnist", "--methods", "dense,static,lpss", "--sparsities", "0.9", "--images", "no")
 
 
-def reproduce(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(REPOSITORY / "scripts/reproduce_table4.py"), *FEW, "--output", "out", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+class InThisProcess(Executor):
+    """Stands in for the pool's processes, each of which would import torch."""
+
+    def __init__(self, *arguments, **options):
+        pass
+
+    def submit(self, function, *arguments):
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
 
 
-def test_tables_from_nothing_and_again(real_uci, tmp_path):
+@pytest.fixture
+def reproduce(tmp_path, monkeypatch):
+    """reproduce(arguments...) -> the exit code of the script, run in this process."""
+    log = logging.getLogger("lpss")
+    monkeypatch.setattr(log, "handlers", log.handlers[:])  # runs change these
+    monkeypatch.setattr(log, "level", log.level)
+    monkeypatch.setattr(log, "propagate", log.propagate)
+    monkeypatch.setattr("lpss.train.pool.ProcessPoolExecutor", InThisProcess)
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    monkeypatch.chdir(tmp_path)
+    main = runpy.run_path(str(SCRIPT))["main"]
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr("sys.argv", [str(SCRIPT), *FEW, "--output", "out", *arguments])
+        return main()
+
+    return run
+
+
+def test_tables_from_nothing_and_again(real_uci, reproduce, tmp_path):
     settings = ("--tables", "table4", "train.max_steps=30", f"data.root={real_uci}")
-    first = reproduce(tmp_path, *settings, "--seeds", "0,1")
+    command = [sys.executable, str(SCRIPT), *FEW, "--output", "out", "--workers", "1", *settings, "--seeds", "0,1"]
+    first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
     assert "mnist: left out without a GPU (--images yes to train it); about" in first.stdout
     out = tmp_path / "out"
@@ -33,21 +64,21 @@ def test_tables_from_nothing_and_again(real_uci, tmp_path):
     assert ".9214" in tables["table4.md"].decode()  # the paper's LpSS
 
     finished = results["finished"].tolist()
-    again = reproduce(tmp_path, *settings, "--seeds", "0,1")
-    assert again.returncode == 0 and pd.read_csv(out / "results.csv")["finished"].tolist() == finished
+    assert reproduce(*settings, "--seeds", "0,1") == 0
+    assert pd.read_csv(out / "results.csv")["finished"].tolist() == finished
     assert tables == {path.name: path.read_bytes() for path in out.glob("table4*")}
 
     # Elsewhere, with results.csv alone: --trust trains what is new, the table keeps what is old.
     for path in (out / "runs").rglob("run.json"):
         path.unlink()
-    trusting = reproduce(tmp_path, *settings, "--seeds", "0,1,2", "--trust")
-    assert trusting.returncode == 0, trusting.stderr
+    assert reproduce(*settings, "--seeds", "0,1,2", "--trust") == 0
     assert len(pd.read_csv(out / "results.csv")) == 9 and len(list((out / "runs").rglob("run.json"))) == 3
 
 
-def test_a_failure_is_said_and_the_rest_goes_on(real_uci, tmp_path):
+def test_a_failure_is_said_and_the_rest_goes_on(real_uci, reproduce, tmp_path, capsys):
     settings = ("--tables", "table4", "--seeds", "0,-1", "train.max_steps=3", f"data.root={real_uci}")
-    done = reproduce(tmp_path, *settings)
-    assert done.returncode == 1 and done.stderr.count("failed: experiment=table4/climate") == 3
-    assert "seed must be in [0, 2^31), got -1" in done.stderr
+    assert reproduce(*settings) == 1
+    said = capsys.readouterr().err
+    assert said.count("failed: experiment=table4/climate") == 3
+    assert "seed must be in [0, 2^31), got -1" in said
     assert len(pd.read_csv(tmp_path / "out/results.csv")) == 3

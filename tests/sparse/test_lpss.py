@@ -75,18 +75,21 @@ def test_zeta_w_decides_what_is_dropped():
 # --- grow -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options, grown", [
-    # dropped 2 and 1, so zeta_g = .95 allows floor(1.9) = 1 and floor(2.85) - 1 = 1
-    ({"zeta_g": 0.95}, [[0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 1, 0]]),
-    ({"zeta_g": 1.0}, [[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 1, 0]]),
-    ({"zeta_g": 2.0}, [[0, 1, 1, 0, 1, 1], [0, 0, 0, 0, 1, 1]]),
-    ({"zeta_g": 0.95, "grow_scope": "layer"}, [[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0]]),
-    ({"zeta_g": 1.0, "grow_scope": "layer"}, [[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 1, 0]]),
-    # only positive gradients: .8, .2, .1 over a norm of 12.8 and .7, .05 over one of 15.6
-    ({"zeta_g": 1.0, "grow_score": "signed"}, [[0, 0, 1, 0, 0, 1], [0, 0, 0, 0, 1, 0]]),
-    ({"zeta_g": 2.0, "grow_score": "signed"}, [[0, 1, 1, 0, 0, 1], [0, 0, 0, 1, 1, 0]]),
-    ({"zeta_g": 0.95, "grow_score": "signed", "grow_scope": "layer"}, [[0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 1, 0]]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options, grown",
+    [
+        # dropped 2 and 1, so zeta_g = .95 allows floor(1.9) = 1 and floor(2.85) - 1 = 1
+        ({"zeta_g": 0.95}, [[0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 1, 0]]),
+        ({"zeta_g": 1.0}, [[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 1, 0]]),
+        ({"zeta_g": 2.0}, [[0, 1, 1, 0, 1, 1], [0, 0, 0, 0, 1, 1]]),
+        ({"zeta_g": 0.95, "grow_scope": "layer"}, [[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0]]),
+        ({"zeta_g": 1.0, "grow_scope": "layer"}, [[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 1, 0]]),
+        # only positive gradients: .8, .2, .1 over a norm of 12.8 and .7, .05 over one of 15.6
+        ({"zeta_g": 1.0, "grow_score": "signed"}, [[0, 0, 1, 0, 0, 1], [0, 0, 0, 0, 1, 0]]),
+        ({"zeta_g": 2.0, "grow_score": "signed"}, [[0, 1, 1, 0, 0, 1], [0, 0, 0, 1, 1, 0]]),
+        ({"zeta_g": 0.95, "grow_score": "signed", "grow_scope": "layer"}, [[0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 1, 0]]),
+    ],
+)
 def test_grow(options, grown):
     net, method = make(**options)
     step(net, method)
@@ -108,11 +111,14 @@ def test_signed_growth_weighs_gradients_by_the_norm_of_their_neuron():
 # --- zeta_g -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sparsity, zeta_g, expected", [
-    (0.75, 0.0, 0.95 * (7 / 12) / 0.75),  # 7 of 12 masked: below what is asked
-    (0.5, 0.0, 1.05 * (7 / 12) / 0.5),  # above
-    (1 - 5 / 12, 0.0, 1.05),  # just reached
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "sparsity, zeta_g, expected",
+    [
+        (0.75, 0.0, 0.95 * (7 / 12) / 0.75),  # 7 of 12 masked: below what is asked
+        (0.5, 0.0, 1.05 * (7 / 12) / 0.5),  # above
+        (1 - 5 / 12, 0.0, 1.05),  # just reached
+    ],
+)
 def test_zeta_g_follows_eq_3(sparsity, zeta_g, expected):
     net, method = make(sparsity=sparsity, zeta_g=zeta_g)
     step(net, method)

@@ -52,19 +52,26 @@ def test_exclude_by_role_and_pattern():
     assert masks.sparsity_weights() == 1.0 and masks.sparsity_all_parameters() == pytest.approx(6 / 24)
 
 
-@pytest.mark.parametrize("exclude, message", [
-    (["tail"], "mask.exclude: 'tail'"), (["stem", "linear", "head"], "leaves no trainable layer to mask"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "exclude, message",
+    [
+        (["tail"], "mask.exclude: 'tail'"),
+        (["stem", "linear", "head"], "leaves no trainable layer to mask"),
+    ],
+)
 def test_wrong_exclude(exclude, message):
     with pytest.raises(UsageError, match=message):
         Masks(make_net(), exclude)
 
 
-@pytest.mark.parametrize("make, keys", [
-    (lambda net: torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9), {"momentum_buffer"}),
-    (lambda net: torch.optim.Adam(net.parameters(), amsgrad=True), {"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}),
-    (lambda net: LpSGDm([{"params": [net[0].weight]}], lr=0.1, p=1.2), {"v", "mu"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make, keys",
+    [
+        (lambda net: torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9), {"momentum_buffer"}),
+        (lambda net: torch.optim.Adam(net.parameters(), amsgrad=True), {"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}),
+        (lambda net: LpSGDm([{"params": [net[0].weight]}], lr=0.1, p=1.2), {"v", "mu"}),
+    ],
+)
 def test_update_keeps_the_state_of_connections_that_stay_alone(make, keys):
     net = make_net()
     optimizer, masks = make(net), Masks(net)

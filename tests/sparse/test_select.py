@@ -11,10 +11,18 @@ def bits(mask):
     return ["".join(str(int(x)) for x in row) for row in mask]
 
 
-@pytest.mark.parametrize("k, expected", [
-    (0, ["0000", "0000"]), (1, ["0000", "0010"]), (2, ["0001", "0010"]), (3, ["0001", "0011"]),
-    (6, ["1011", "0111"]), (99, ["1011", "0111"]), (-1, ["0000", "0000"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "k, expected",
+    [
+        (0, ["0000", "0000"]),
+        (1, ["0000", "0010"]),
+        (2, ["0001", "0010"]),
+        (3, ["0001", "0011"]),
+        (6, ["1011", "0111"]),
+        (99, ["1011", "0111"]),
+        (-1, ["0000", "0000"]),
+    ],
+)
 def test_top_k(k, expected):
     chosen = top_k(SCORE, k, AMONG)
     assert bits(chosen) == expected and chosen.dtype == torch.bool
@@ -26,10 +34,16 @@ def test_top_k_takes_negative_scores_and_any_shape():
     assert not top_k(score, 3, torch.zeros_like(score).bool()).any()
 
 
-@pytest.mark.parametrize("k, expected", [
-    ([0, 0], ["0000", "0000"]), ([1, 1], ["0001", "0010"]), ([2, 0], ["1001", "0000"]),
-    ([1, 2], ["0001", "0011"]), ([9, 3], ["1011", "0111"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "k, expected",
+    [
+        ([0, 0], ["0000", "0000"]),
+        ([1, 1], ["0001", "0010"]),
+        ([2, 0], ["1001", "0000"]),
+        ([1, 2], ["0001", "0011"]),
+        ([9, 3], ["1011", "0111"]),
+    ],
+)
 def test_top_k_rows(k, expected):
     assert bits(top_k_rows(SCORE, torch.tensor(k), AMONG)) == expected
 
@@ -58,10 +72,18 @@ def test_below_row_mean_never_empties_a_row():
     assert (active & ~below_row_mean(magnitude * active, active, 0.99)).any(1).all()
 
 
-@pytest.mark.parametrize("fraction, counts, expected", [
-    (0.95, [2, 1], [1, 1]), (0.5, [1, 1, 1, 1], [0, 1, 0, 1]), (1.0, [3, 0, 2], [3, 0, 2]), (0.0, [5, 5], [0, 0]),
-    (1.05, [10, 10], [10, 11]), (0.1, [3] * 8, [0, 0, 0, 1, 0, 0, 1, 0]), (2.0, [1, 0], [2, 0]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "fraction, counts, expected",
+    [
+        (0.95, [2, 1], [1, 1]),
+        (0.5, [1, 1, 1, 1], [0, 1, 0, 1]),
+        (1.0, [3, 0, 2], [3, 0, 2]),
+        (0.0, [5, 5], [0, 0]),
+        (1.05, [10, 10], [10, 11]),
+        (0.1, [3] * 8, [0, 0, 0, 1, 0, 0, 1, 0]),
+        (2.0, [1, 0], [2, 0]),
+    ],
+)
 def test_share(fraction, counts, expected):
     assert share(fraction, torch.tensor(counts)).tolist() == expected
 

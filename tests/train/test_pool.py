@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -49,12 +50,17 @@ def test_an_interrupt_saves_the_runs_in_flight(tmp_path, number, code):
         f"if __name__ == '__main__':\n    list(run_many([{long}] * 3, workers=1, compose=compose_run))\n"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    process = subprocess.Popen([sys.executable, str(script)], env=environment, stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 120
-    while not list(tmp_path.rglob("checkpoint.pt")) and time.monotonic() < end:
-        time.sleep(0.1)
-    process.send_signal(number)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == code, error
+    command = [sys.executable, str(script)]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        end = time.monotonic() + 120
+        while not list(tmp_path.rglob("checkpoint.pt")) and time.monotonic() < end:
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+        assert process.returncode == code, error
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # whatever has not ended trains on for hours
     (log,) = tmp_path.rglob("run.log")
     assert log.read_text().count("interrupted and saved") == 1 and not list(tmp_path.rglob("run.json"))

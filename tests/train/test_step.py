@@ -6,11 +6,11 @@ from torch import nn
 
 import lpss
 from lpss.optim import native
+from lpss.registries import METHODS
 from lpss.train.compute import ComputeOptions
 from lpss.train.step import CapturedStep, TrainStep
 
 CAPTURE = ComputeOptions(capture=True)
-METHODS = [lpss.Dense, lpss.SET, lpss.Static, lpss.RigL, lpss.SNIP, lpss.LpSS, lpss.LpSSDemo]
 STEPS = 30
 
 
@@ -59,7 +59,7 @@ def assert_same(state, other, **tolerance):
         torch.testing.assert_close(value, other[key], **(tolerance or {"rtol": 0, "atol": 0}), msg=key)
 
 
-@pytest.mark.parametrize("method_class", METHODS)
+@pytest.mark.parametrize("method_class", METHODS.values(), ids=METHODS)
 @pytest.mark.parametrize("optimizer", ["lpsgd", "lpsgd_m"])
 def test_a_captured_step_is_bitwise_the_plain_one(recorder, method_class, optimizer):
     net, method = build(method_class, optimizer)
@@ -192,7 +192,7 @@ def test_totals_are_those_of_the_batches():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("method_class", METHODS)
+@pytest.mark.parametrize("method_class", METHODS.values(), ids=METHODS)
 def test_captured_equals_plain_on_the_gpu(method_class):
     from lpss.train.step import CudaGraphs
 
