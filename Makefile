@@ -26,16 +26,16 @@ demo: $(STAMP)          ## train six methods at sparsity .9 on built-in real dat
 	$(BIN)/lpss-table outputs/demo --output outputs/demo/table.md --figure outputs/demo/table.png
 	@cat outputs/demo/table.md
 
-test: $(STAMP)          ## run the tests, but for the longest: three minutes on two cores
+test: $(STAMP)          ## run the tests, except the longest: three minutes on two cores
 	$(PYTEST) $(ARGS)
 
-test-all: $(STAMP)      ## the long ones and fuzz, too
+test-all: $(STAMP)      ## run all tests, with the long ones and fuzz
 	$(PYTEST) -m "" $(ARGS)
 
-fuzz: $(STAMP)          ## wrong settings and files by the hundred: a minute and a half
+fuzz: $(STAMP)          ## try wrong settings and files by the hundred: a minute and a half
 	$(PYTEST) -m fuzz $(ARGS)
 
-lint: $(STAMP)          ## ruff: rules and layout
+lint: $(STAMP)          ## check rules and layout with ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 

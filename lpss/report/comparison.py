@@ -135,8 +135,8 @@ def _cells(runs: pd.DataFrame) -> pd.DataFrame:
         settings = several.loc[(several[CELL] == first[CELL]).all(axis=1), "settings"]
         name, place = METHODS.get(first["method"], first["method"]), DATASETS.get(first["dataset"], first["dataset"])
         raise UsageError(
-            f"{name} on {place} has runs of several settings ({'; '.join(settings)}), which make no "
-            "one contestant: give only the paths of one"
+            f"{name} on {place} has runs of several settings ({'; '.join(settings)}), which cannot "
+            "compete as one: give only the paths of one"
         )
     return cells.assign(counts=(cells["n"] > 0) & on_target(cells["sparsity"], cells["sparsity_reached"]))
 

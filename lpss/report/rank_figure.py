@@ -23,7 +23,7 @@ LEGEND = (
     "Average rank by accuracy (1: best). Bars join methods whose ranks differ by less than the critical "
     f"difference (CD, Nemenyi, {decimals(LEVEL, 2)})"
 )
-# In parts of the axis: from its end to a method's name, and what a bar juts out beyond its methods.
+# In parts of the axis: from its end to a method's name, and how far a bar extends beyond its methods.
 LINK, OVERHANG = 0.06, 0.007
 
 

@@ -124,7 +124,7 @@ def leaves(node, key=""):
 
 
 def every_key(make):
-    """A wrong value a round for every key of the composed configs."""
+    """In each round, a wrong value for every key of the composed configs."""
     walked = set()
     for setting in SETTINGS:
         answer = make.worker(["lpss-train", "--cfg", "job", *SMALL, *setting], make.interrupted)
@@ -178,7 +178,7 @@ TOGETHER = (
 
 
 def by_hand(make):
-    """What people get wrong."""
+    """Mistakes that people make."""
     yield from (make.train(f"optimizer.p={p}", "sparsity=0.7") for p in PS)
     for sparsity in ("1.0", "-0.1", "1.5", "nan", "abc", "''", "100%"):
         yield make.train(f"sparsity={sparsity}")
@@ -581,7 +581,7 @@ LAYERS_CSV = "layer,role,shape,p,weights,density_requested,density_reached,spars
 
 
 def records(make):
-    """lpss-table on records that are none, beside a good one, and lpss-train --from them."""
+    """lpss-table on broken records beside a good one, and lpss-train --from them."""
     wrong = [
         b"",
         b"{",
@@ -671,7 +671,7 @@ def test_what_is_wrong_is_a_line_or_two(source, cases, attempt):
 
 
 def test_the_same_in_processes_of_their_own(make, attempt):
-    """What the worker's forks share could hide something: a few cases as a user runs them."""
+    """What the worker's forks share could hide errors: a few cases as a user runs them."""
 
     def run(argv, folder, environment=None):
         module = {"lpss-train": "train", "lpss-table": "table", "lpss-data": "data"}[argv[0]]

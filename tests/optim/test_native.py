@@ -112,7 +112,7 @@ def test_memory_order_makes_no_difference(optimizer_class):
 
 @pytest.mark.parametrize("optimizer_class", [lpss.LpSGD, lpss.LpSGDm])
 def test_threads_share_a_net_without_changing_a_bit(monkeypatch, optimizer_class):
-    """Neurons are never split, so the number of threads makes no difference; here they cut through weights."""
+    """Neurons are never split, so the number of threads changes no bit; here threads share a weight."""
     monkeypatch.setattr(native, "SHARE", 1)
     moved, threads = [], torch.get_num_threads()
     try:

@@ -1,4 +1,4 @@
-"""Tables as the figures make them, of made-up numbers that obey the paper's claims; tests bend them."""
+"""Tables like those behind the figures, of made-up numbers that obey the paper's claims; tests change them."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Every figure: its table from run folders, its picture from the table alone."""
+"""Every figure: its table from run folders, its drawing from the table alone."""
 
 import json
 import shutil
