@@ -6,6 +6,10 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import copy
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -32,6 +36,46 @@ def composed(tmp_path):
         return config
 
     return build
+
+
+class Forks:
+    """forks.py as a process of its own, started when it is first needed."""
+
+    def __init__(self):
+        self.server = None
+
+    def together(self, *commands: Sequence[str], cwd: Path, environments: Sequence[Mapping[str, str]] = ()) -> list:
+        """What became of `python` with these words, all at once: a CompletedProcess each."""
+        if self.server is None:
+            words = [sys.executable, str(Path(__file__).with_name("forks.py"))]
+            self.server = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        commands = [list(map(str, command)) for command in commands]
+        asked = [
+            {"argv": command, "cwd": str(cwd), "environment": dict(environment)}
+            for command, environment in zip(commands, environments or [{}] * len(commands), strict=True)
+        ]
+        print(json.dumps(asked), file=self.server.stdin, flush=True)
+        answers = json.loads(self.server.stdout.readline())
+        return [
+            subprocess.CompletedProcess(command, answer["code"], answer["stdout"], answer["stderr"])
+            for command, answer in zip(commands, answers, strict=True)
+        ]
+
+    def __call__(self, *command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+        """python("-m", "lpss.cli.train", ..., cwd=folder): like subprocess.run, but torch is there already."""
+        return self.together(command, cwd=cwd, environments=[environment])[0]
+
+    def stop(self) -> None:
+        if self.server is not None:
+            self.server.communicate()
+
+
+@pytest.fixture(scope="session")
+def python():
+    """python(words..., cwd=folder) runs a command in a fork of a process that has imported the package; `Forks`."""
+    forks = Forks()
+    yield forks
+    forks.stop()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -47,17 +48,9 @@ def trajectory(optimizer_class, shape, p, scale, **options) -> tuple[torch.Tenso
         if turn == 3:
             weight.grad[1].view(-1)[0] = float("nan")
             weight.grad[2].view(-1)[0] = float("inf")
-        with pytest.warns(RuntimeWarning) if turn == 3 else _nothing():
+        with pytest.warns(RuntimeWarning) if turn == 3 else nullcontext():
             optimizer.step()
     return weight.data, optimizer.state[weight], optimizer.nonfinite_neurons
-
-
-class _nothing:
-    def __enter__(self):
-        pass
-
-    def __exit__(self, *exception):
-        pass
 
 
 @pytest.mark.parametrize("shape", SHAPES)

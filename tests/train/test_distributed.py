@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,39 +11,35 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+RANK = Path(__file__).with_name("rank.py")
 
-pytestmark = [
-    pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed"),
-    pytest.mark.xdist_group("distributed"),
-]
-
-
-@pytest.fixture(scope="module")
-def ask():
-    """ask(processes=2, ...) -> the answer of processes.py."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, str(Path(__file__).with_name("processes.py"))]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment, **pipes) as server:
-
-        def ask(**request) -> dict:
-            print(json.dumps(request), file=server.stdin, flush=True)
-            return json.loads(server.stdout.readline())
-
-        yield ask
-        server.stdin.close()
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
 
 
 @pytest.fixture
-def train(ask):
+def together(python, tmp_path):
+    """together(2, words...) -> what became of two processes that share their work, as torchrun starts them."""
+
+    def together(processes: int, *words: str) -> list[subprocess.CompletedProcess]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
+        common["WORLD_SIZE"] = str(processes)
+        own = [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+        return python.together(*[words] * processes, cwd=tmp_path, environments=own)
+
+    return together
+
+
+@pytest.fixture
+def train(together):
     """train(folder, processes, overrides...) -> each process's state, and run.json."""
 
     def train(folder: Path, processes: int, *overrides: str) -> tuple[list[dict], dict]:
         folder.mkdir(exist_ok=True)
-        words = [f"output={folder}/out", "device=cpu", *overrides]
-        answer = ask(processes=processes, folder=str(folder), overrides=words)
-        assert answer["codes"] == [0] * processes, answer["said"]
+        done = together(processes, RANK, folder, f"output={folder}/out", "device=cpu", *overrides)
+        assert not any(one.returncode for one in done), "".join(one.stderr for one in done)
         states = [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(processes)]
         (result,) = (folder / "out").rglob("run.json")
         return states, json.loads(result.read_text())
@@ -81,7 +78,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(train, tmp_path):
         train(tmp_path, 2, "dataset=digits", "train.batch_size=33", "train.max_steps=2")
 
 
-def test_the_command_under_torchrun(ask, tmp_path):
+def test_the_command_under_torchrun(together, tmp_path):
     """A sweep: both processes walk through it together, and a second call skips what has ended."""
     words = ["-m", "dataset=digits", "method=lpss,set", "device=cpu", "train.max_steps=6", f"output={tmp_path}"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -91,8 +88,9 @@ def test_the_command_under_torchrun(ask, tmp_path):
     text = done.stdout + done.stderr
     assert done.returncode == 0, text
     assert text.count(": finished") >= 2
-    again = ask(processes=2, argv=["lpss-train", *words])
-    assert again["codes"] == [0, 0] and again["said"].count(": finished before, skipped") >= 2, again["said"]
+    again = together(2, "-m", "lpss.cli.train", *words)
+    said = "".join(one.stdout + one.stderr for one in again)
+    assert not any(one.returncode for one in again) and said.count(": finished before, skipped") >= 2, said
     results = [json.loads(path.read_text()) for path in tmp_path.rglob("run.json")]
     assert sorted(result["method"] for result in results) == ["lpss", "set"]
     assert all(result["processes"] == 2 and result["status"] == "finished" for result in results)
