@@ -5,8 +5,9 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
 ARGS ?=
-# As many processes as there are cores, but no more than 8; modules with a costly fixture each stay in one of them.
-PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadgroup
+# As many processes as there are cores, but no more than 8. A file stays in one of them, for its costly fixtures; files
+# are given out in the order of tests/conftest.py, the longest first.
+PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install demo test test-all fuzz lint reproduce-table4 figures clean
 

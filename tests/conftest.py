@@ -88,7 +88,7 @@ def real_uci() -> Path:
     pytest.skip("no real data: set LPSS_DATA to a folder with uci/ (see `lpss-data`)")
 
 
-LONGEST = ("fuzz", "cli", "scripts", "train")  # folders whose tests start processes
+LONGEST = ("fuzz", "cli", "scripts", "train", "tests")  # folders whose tests start processes or compose many runs
 
 
 @pytest.hookimpl(tryfirst=True)

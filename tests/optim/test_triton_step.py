@@ -15,8 +15,6 @@ import torch
 import lpss
 from lpss.optim import native, triton_step
 
-pytestmark = pytest.mark.xdist_group("triton")
-
 SHAPES = [(7, 1), (5, 3), (8, 16), (3, 36), (3, 1100)]
 POWERS = [1.03, 1.07, 1.2, 1.25, 1.5, 2.0, 3.0]
 SCALES = [1e-8, 1.0, 1e3]

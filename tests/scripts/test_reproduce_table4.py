@@ -30,9 +30,7 @@ class InThisProcess(Executor):
 def reproduce(tmp_path, monkeypatch):
     """reproduce(arguments...) -> the exit code of the script, run in this process."""
     log = logging.getLogger("lpss")
-    monkeypatch.setattr(log, "handlers", log.handlers[:])  # runs change these
-    monkeypatch.setattr(log, "level", log.level)
-    monkeypatch.setattr(log, "propagate", log.propagate)
+    handlers, level, propagate = log.handlers[:], log.level, log.propagate  # the pool's runs change these
     monkeypatch.setattr("lpss.train.pool.ProcessPoolExecutor", InThisProcess)
     monkeypatch.syspath_prepend(SCRIPT.parent)
     monkeypatch.chdir(tmp_path)
@@ -42,7 +40,9 @@ def reproduce(tmp_path, monkeypatch):
         monkeypatch.setattr("sys.argv", [str(SCRIPT), *FEW, "--output", "out", *arguments])
         return main()
 
-    return run
+    yield run
+    log.handlers, log.propagate = handlers, propagate
+    log.setLevel(level)
 
 
 def test_tables_from_nothing_and_again(real_uci, reproduce, tmp_path):
