@@ -1,6 +1,7 @@
 """A run's config from overrides, as lpss-train composes it, without its command line."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -24,23 +25,45 @@ def config_folder() -> Path:
     return beside if (beside / "config.yaml").exists() else package / "conf"
 
 
+def register_configs(overrides: Iterable[str]) -> None:
+    """Register with Hydra what these overrides need and has no file of its own: the schema, and the settings of the
+    experiments that they choose in conf/table4.yaml. (All of them would slow down every composition: Hydra copies what
+    is registered again and again.)
+    """
+    ConfigStore.instance().store(name="schema", node=RunConfig)
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key.lstrip("+") == "experiment":
+            for name in re.findall(r"[\w/]+", value):
+                experiment, _, dataset = (name, "", "") if _settings(name) else name.partition("/")
+                known = _settings(experiment)
+                for one in [dataset] if dataset in known else known:
+                    _register_dataset(experiment, one)
+
+
 @cache
-def register_configs() -> None:
-    """Register with Hydra what has no file of its own: the schema, and the settings in conf/table4.yaml."""
-    store = ConfigStore.instance().store
-    store(name="schema", node=RunConfig)
-    table4 = yaml.safe_load((config_folder() / "table4.yaml").read_text(encoding="utf-8"))
-    for experiment, datasets in table4["one_method"].items():
-        short = "/" not in experiment
-        for dataset, methods in datasets.items():
-            if short:  # experiment=table4/letter says experiment=table4 dataset=letter
-                both = {"defaults": [f"/experiment/{experiment}", {"override /dataset": dataset}, "_self_"]}
-                store(group=f"experiment/{experiment}", name=dataset, node=both, package="_global_")
-            for name in (experiment, f"{experiment}/{dataset}")[: 1 + short]:
-                common = table4["all_methods"].get(dataset, {})
-                store(group=f"hydra/all_methods/{name}", name=dataset, node=common, package="_global_")
-                for method, settings in methods.items():
-                    store(group=f"hydra/one_method/{name}/{dataset}", name=method, node=settings, package="_global_")
+def _table4() -> dict:
+    return yaml.safe_load((config_folder() / "table4.yaml").read_text(encoding="utf-8"))
+
+
+def _settings(experiment: str) -> dict:
+    """Data set -> method -> settings of an experiment in conf/table4.yaml."""
+    return _table4()["one_method"].get(experiment, {})
+
+
+@cache
+def _register_dataset(experiment: str, dataset: str) -> None:
+    """Register an experiment's settings for a data set, by method."""
+    store, names = ConfigStore.instance().store, [experiment]
+    if "/" not in experiment:  # experiment=table4/letter says experiment=table4 dataset=letter
+        both = {"defaults": [f"/experiment/{experiment}", {"override /dataset": dataset}, "_self_"]}
+        store(group=f"experiment/{experiment}", name=dataset, node=both, package="_global_")
+        names.append(f"{experiment}/{dataset}")
+    for name in names:
+        common = _table4()["all_methods"].get(dataset, {})
+        store(group=f"hydra/all_methods/{name}", name=dataset, node=common, package="_global_")
+        for method, settings in _settings(experiment)[dataset].items():
+            store(group=f"hydra/one_method/{name}/{dataset}", name=method, node=settings, package="_global_")
 
 
 def compose_run(overrides: Sequence[str]) -> RunConfig:
@@ -66,7 +89,7 @@ def compose_sweep(experiment: str) -> list[tuple[str, ...]]:
 
 
 def _composed(overrides: Sequence[str], **options) -> DictConfig:
-    register_configs()
+    register_configs(overrides)
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             return compose("config", [readable(override) for override in overrides], **options)

@@ -90,7 +90,7 @@ def _main(argv: list[str]) -> int:
 
 def _hydra(statuses: Path) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here, where they become one line
-    register_configs()
+    register_configs(sys.argv[1:])
     try:
         with Workers(statuses):
             hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(job)()
