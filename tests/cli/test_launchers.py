@@ -45,7 +45,10 @@ def expected(tmp_path_factory) -> dict:
     return results(folder)
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+LONG = [pytest.param(name, marks=pytest.mark.slow) for name in LAUNCHERS if name != "joblib"]
+
+
+@pytest.mark.parametrize("launcher", ["joblib", *LONG])
 def test_a_sweep_on_another_engine(launcher, expected, tmp_path):
     engine = launcher.split("_")[0]
     pytest.importorskip(f"hydra_plugins.hydra_{engine}_launcher", reason=f"needs pip install 'lpss[{engine}]'")
