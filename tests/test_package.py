@@ -88,6 +88,7 @@ def test_every_command_of_an_installed_wheel_works(installed):
     assert ".7959" in installed("lpss-theory", "--d", "288", "--p", "1.2")
 
 
+@pytest.mark.slow
 def test_figures_of_an_installed_wheel(installed):
     images = ("dataset=synthetic", "dataset.image_shape=[1,28,28]", "dataset.train_size=32", "dataset.test_size=20")
     assert "fig2.png" in installed("lpss-figures", "fig2", "--workers", "2", "--output", "new", *images, *FEW)

@@ -23,6 +23,7 @@ def figures(monkeypatch, tmp_path, capfd):
     return command
 
 
+@pytest.mark.slow
 def test_one_figure_from_nothing_again_and_redrawn(figures, tmp_path):
     code, out, err = figures("fig2", "--workers", "2", *SYNTHETIC)
     assert code == 0, err

@@ -45,10 +45,8 @@ def expected(tmp_path_factory) -> dict:
     return results(folder)
 
 
-LONG = [pytest.param(name, marks=pytest.mark.slow) for name in LAUNCHERS if name != "joblib"]
-
-
-@pytest.mark.parametrize("launcher", ["joblib", *LONG])
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_sweep_on_another_engine(launcher, expected, tmp_path):
     engine = launcher.split("_")[0]
     pytest.importorskip(f"hydra_plugins.hydra_{engine}_launcher", reason=f"needs pip install 'lpss[{engine}]'")
@@ -66,7 +64,7 @@ def test_a_sweep_on_another_engine(launcher, expected, tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("outputs/*/*/*/*")}
 
 
-@pytest.mark.parametrize("whole_group", [False, True])
+@pytest.mark.parametrize("whole_group", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_interrupted_joblib_sweep_saves_its_runs_and_leaves_no_process(tmp_path, whole_group):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs pip install 'lpss[joblib]'")
     words = ("dataset=digits", "method=static", "seed=0,1,2,3,4,5", "train.epochs=100000", "threads=1")

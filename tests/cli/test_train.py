@@ -92,7 +92,9 @@ def test_a_run_that_diverged_ends_with_code_1_and_a_line(lpss_train):
         assert done.returncode == 1 and done.stderr.endswith("\nlpss-train: the run diverged\n")
 
 
-@pytest.mark.parametrize("launcher", [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")])
+@pytest.mark.parametrize(
+    "launcher", [(), pytest.param(("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"), marks=pytest.mark.slow)]
+)
 def test_a_sweep_says_what_became_of_its_runs(lpss_train, launcher):
     sweep = (*SMALL, *DIVERGING, *launcher, "-m")  # overrides on both sides of -m
     done = lpss_train(*sweep, "optimizer.lr=0.1,1e15,0.2", real=bool(launcher))

@@ -45,6 +45,7 @@ def reproduce(tmp_path, monkeypatch):
     log.setLevel(level)
 
 
+@pytest.mark.slow
 def test_tables_from_nothing_and_again(real_uci, reproduce, tmp_path):
     settings = ("--tables", "table4", "train.max_steps=30", f"data.root={real_uci}")
     command = [sys.executable, str(SCRIPT), *FEW, "--output", "out", "--workers", "1", *settings, "--seeds", "0,1"]

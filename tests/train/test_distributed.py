@@ -78,6 +78,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(train, tmp_path):
         train(tmp_path, 2, "dataset=digits", "train.batch_size=33", "train.max_steps=2")
 
 
+@pytest.mark.slow
 def test_the_command_under_torchrun(together, tmp_path):
     """A sweep: both processes walk through it together, and a second call skips what has ended."""
     words = ["-m", "dataset=digits", "method=lpss,set", "device=cpu", "train.max_steps=6", f"output={tmp_path}"]

@@ -40,7 +40,9 @@ def test_a_killed_worker_is_said():
         list(run_many([("seed=1",)], workers=1, compose=killed))
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
+@pytest.mark.parametrize(
+    "number, code", [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, -signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_an_interrupt_saves_the_runs_in_flight(tmp_path, number, code):
     long = (*SMALL, "dataset.train_size=2000", "train.epochs=10000", f"output={tmp_path}")
     script = tmp_path / "sweep.py"

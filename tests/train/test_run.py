@@ -241,7 +241,9 @@ def whole_rows(result: dict) -> pd.DataFrame:
     return pd.read_csv(resolve(config).folder / "metrics.csv", dtype=str).drop(columns=list(EPOCH_TIMES))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_the_run_and_ends_the_command(tmp_path, number, code):
     command = [sys.executable, "-m", "lpss.cli.train", *SMALL, "train.epochs=100000", f"output={tmp_path}"]
     command += ["train.checkpoint_every=1000000"]
