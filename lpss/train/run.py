@@ -1,10 +1,10 @@
 """One run from its config to its folder: skipped where it has ended, resumed where it was left, recorded at its end."""
 
 import logging
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from lpss.config import RunConfig
-from lpss.errors import DataError, LpssError
+from lpss.errors import LpssError
 from lpss.record import DIVERGED, ENDED, FAILED, FINISHED, RUNNING, RunFolder, changes
 from lpss.train import checkpoint
 from lpss.train.build import Parts, build, load_data
@@ -79,13 +79,12 @@ def _look(run: ResolvedRun, folder: RunFolder) -> tuple[dict | None, bool]:
 def _changed(run: ResolvedRun, folder: RunFolder, earlier: dict) -> tuple[list[str], list[str]]:
     """What decides the result and is not what it was: data, plugins, code paths, files; and versions and commit."""
     now: dict = {}
-    try:
+    with suppress(LpssError):  # data or a device that are not here any more are nothing to compare with
         now["fingerprints"] = fingerprints(load_data(run, download=False), run.config.plugins)
-    except DataError:
-        pass  # it is not here any more: nothing to compare with
-    device = choose_device(run.config.device)
-    if earlier.get("device") == device.type:
-        now["code_paths"] = expected_code_paths(earlier.get("code_paths") or {}, device)
+    with suppress(LpssError):
+        device = choose_device(run.config.device)
+        if earlier.get("device") == device.type:
+            now["code_paths"] = expected_code_paths(earlier.get("code_paths") or {}, device)
     serious = folder.damage(earlier) + changes(earlier, now)
     return serious, changes(earlier, {"versions": versions(), "git_commit": git_commit()})
 

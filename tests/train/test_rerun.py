@@ -127,6 +127,13 @@ def test_another_code_path_is_said(composed, caplog, monkeypatch):
     assert f"optimizer step {now} -> {other}" in warnings(caplog)[0]
 
 
+def test_a_run_of_a_device_that_is_not_here_is_skipped_all_the_same(composed, caplog):
+    config = composed(*SMALL)
+    run(config)
+    config.device = "cuda:77"
+    assert train_again(caplog, config)["status"] == "finished" and not warnings(caplog)
+
+
 def test_another_version_is_mentioned_but_no_warning(composed, caplog, monkeypatch):
     run(composed(*SMALL))
     monkeypatch.setattr("lpss.train.run.git_commit", lambda: "f" * 40)
