@@ -18,6 +18,7 @@ def published(source: str | None = None) -> pd.DataFrame:
     Sources: `paper` (Table 4; one run a cell, the model sizes of that table); `rigl-authors-erk` and
     `rigl-authors-erk-2x` (WRN-22-2 on CIFAR-10, 250 epochs and twice that, google-research/rigl issue 8);
     `reproduction` and `reproduction-erk` (a reproducibility study of RigL, means over seeds, uniform, ERK).
+    RigL's authors keep the first layer dense, which our layer distributions do only with mask.exclude=[stem].
     With `source`, only its rows. Raises UsageError for a source that is not there.
     """
     exact = {"sparsity": float, "accuracy": float}  # sparsity is a key: it must equal the literal 0.9

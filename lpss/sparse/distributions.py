@@ -16,7 +16,8 @@ def active_counts(shapes: Mapping[str, Sequence[int]], sparsity: float, distribu
         sparsity: over all given layers, in [0, 1).
         distribution: `uniform` (the same density everywhere), `er` (density ~ (inputs + outputs) / (inputs * outputs))
             or `erk` (the kernel's sides count too). Layers whose density would pass 1 are dense and the others
-            share what remains.
+            share what remains. RigL's authors keep the first layer dense with `uniform`; here that takes
+            mask.exclude=[stem].
     """
     check_distribution(distribution)
     if not 0 <= sparsity < 1:

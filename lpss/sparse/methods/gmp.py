@@ -16,6 +16,7 @@ class GMP(Method):
 
     The sparsity at fraction u of the window from `begin` to `end` is  s (1 - (1 - u)^3)  (their eq 1 with s_i = 0); the
     window's last update reaches s. What is pruned stays pruned. `distribution` spreads s over layers.
+    `begin` and `end` are fractions of training, `update_every` is in steps (0: automatic, see `Window`).
     """
 
     label = "GMP"

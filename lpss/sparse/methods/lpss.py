@@ -37,6 +37,9 @@ class LpSS(Method):
     the validation parts of letter and digits (letter, sparsity .9, 10 epochs: p 1.2, zeta_w .3: .831; 1.25, .5: .854;
     1.333, .6: .885), and came closer to the requested sparsity, so `zeta_w` is .5 here.
 
+    `start_sparsity` is that of the first masks, in [0, 1); `begin` and `end` are fractions of training between which
+    updates happen; `update_every` is in steps (0: automatic, see `Window`).
+
     Options where the paper and its authors' demo differ (the default is ours):
         zeta_rule: `paper` (eq 3), or `demo`, which switches at s_expect (1 - zeta_w / 2).
         grow_score: `abs`, or `signed`: gradient over the neuron's L2 norm, only positive ones grow.

@@ -16,6 +16,10 @@ class DropGrow(Method):
 
     A subclass says which: `drop_score` (the smallest go) and `grow_score` (the largest come). Connections just
     dropped may be grown again, and then keep their value, as in RigL's reference implementation; new ones are zero.
+
+    Options: `drop_fraction` of a layer's active weights, in (0, 1], which `drop_schedule` (cosine or constant) lowers;
+    `begin` and `end`, fractions of training between which updates happen; `update_every`, in steps (0: automatic, see
+    `Window`); `distribution` of the density over layers (uniform, er, erk).
     """
 
     @dataclass
