@@ -13,10 +13,10 @@ SMALL = {
 }
 
 
-LONGEST = "bench_sweep.py"  # starts processes of its own
+LONG = ("bench_loop.py", "bench_sweep.py")
 
 
-@pytest.mark.parametrize("script", [pytest.param(name, marks=[pytest.mark.slow] * (name == LONGEST)) for name in SMALL])
+@pytest.mark.parametrize("script", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in SMALL])
 def test_a_benchmark_runs(python, script, tmp_path):
     done = python(SCRIPTS / script, *SMALL[script], "--json", tmp_path / "out.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
