@@ -102,11 +102,11 @@ class History:
 
     def code_paths(self) -> dict[str, str]:
         """Which implementations ran: {"optimizer step": ..., "training step": ...}; empty before the first step."""
-        launched = [word for word in ("compiled", "captured") if getattr(self.step, word)] or ["eager"]
-        ran = {
-            "optimizer step": getattr(self.step.method.optimizer, "code_paths", {"torch"}),
-            "training step": {" and ".join(launched)} if self.step.taken else set(),
-        }
+        ran: dict[str, set[str]] = {"optimizer step": set(), "training step": set()}
+        if self.step.taken:
+            launched = [word for word in ("compiled", "captured") if getattr(self.step, word)] or ["eager"]
+            ran["optimizer step"] = getattr(self.step.method.optimizer, "code_paths", {"torch"})
+            ran["training step"] = {" and ".join(launched)}
         paths = {name: sorted({*names, *self.earlier_paths.get(name, ())}) for name, names in ran.items()}
         return {name: ", ".join(names) for name, names in paths.items() if names}
 
