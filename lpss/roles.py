@@ -1,71 +1,12 @@
-"""The weight layers of a net and their roles, on which every per-layer rule (sphere, p, masks) is written.
-
-Roles: `stem` reads the input, `head` gives the output, `shortcut` is the 1x1 conv beside a residual block, and the
-rest is `conv` or `linear`. A module may say its own role with an attribute `role`; otherwise stem and head are the
-first and the last weight layer in the order of `net.named_modules()`, which is the order of definition.
-"""
+"""Rules on layers: by role, name pattern or type, as settings such as optimizer.p, mask.exclude and mask.include."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
-
-from torch import Tensor, nn
 
 from lpss.errors import UsageError
-
-ROLES = ("stem", "conv", "shortcut", "linear", "head")
-COMPILED = "_orig_mod."  # in the names of what torch.compile has wrapped
-_WEIGHT_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+from lpss.layers import ROLES, Layer, Selector
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A weight layer: its name in `named_modules()`, role and module."""
-
-    name: str
-    role: str
-    module: nn.Module
-
-    @property
-    def weight(self) -> Tensor:
-        """(outputs, inputs, *kernel): a neuron is an entry of dim 0."""
-        return self.module.weight
-
-    def matches(self, selectors: Iterable[str]) -> bool:
-        """Whether a selector is this layer's role or a pattern (`*` and `?`) of its name."""
-        return any(selector == self.role or fnmatchcase(self.name, selector) for selector in selectors)
-
-
-def weight_layers(net: nn.Module) -> list[Layer]:
-    """Every Linear and Conv layer in order of definition; of layers that share a weight, the first alone.
-
-    Names are those of the net as it was written: torch.compile's `_orig_mod.` is left out, so that rules, masks and
-    files of a compiled net fit the net itself. Raises UsageError where there is none.
-    """
-    found, seen = [], set()
-    for name, module in net.named_modules():
-        if isinstance(module, _WEIGHT_LAYERS) and id(module.weight) not in seen:
-            seen.add(id(module.weight))
-            found.append((name.replace(COMPILED, ""), module))
-    if not found:
-        raise UsageError(f"{type(net).__name__} has no Linear or Conv layer: there is nothing to make sparse")
-    return [Layer(name, _role(module, index, len(found)), module) for index, (name, module) in enumerate(found)]
-
-
-def _role(module: nn.Module, index: int, count: int) -> str:
-    declared = getattr(module, "role", None)
-    if declared is not None:
-        if declared not in ROLES:
-            raise UsageError(f"a layer's role is {declared!r}; known roles: {', '.join(ROLES)}")
-        return declared
-    if index == count - 1:
-        return "head"
-    if index == 0:
-        return "stem"
-    return "linear" if isinstance(module, nn.Linear) else "conv"
-
-
-def check_selectors(selectors: Iterable[str], layers: Iterable[Layer], key: str) -> None:
+def check_selectors(selectors: Iterable[Selector], layers: Iterable[Layer], key: str) -> None:
     """Raises UsageError, naming the config key, for a selector that is no role and matches no layer."""
     layers = list(layers)
     for selector in selectors:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lpss import sphere
-from lpss.optim.sphere_optimizer import SphereOptimizer
+from lpss.optim.sphere_optimizer import SphereOptimizer, neurons_first
 from lpss.optim.steps import latent_of_weight
 from lpss.registries import OPTIMIZERS
 
@@ -66,19 +66,23 @@ class LpSGDm(SphereOptimizer):
     order = 3
 
     def _sphere_step(self, params: list[Tensor], group: dict) -> None:
-        pieces = [(param, self._v(param, group["p"]), self._buffer(param, "mu"), param.grad) for param in params]
+        pieces = [(param, self._v(param, group), self._buffer(param, "mu"), param.grad) for param in params]
         self._move(pieces, group, gamma=group["momentum"], nesterov=group["nesterov"])
 
     def latent(self, param: Tensor) -> Tensor:
         """v of a weight on the sphere, else the weight itself. Edit, then `retract`."""
-        p = self.p_of(param)
-        return param.detach() if p is None else self._v(param, p)
+        group = self._group_of(param)
+        return param.detach() if group["p"] is None else self._v(param, group)
 
-    def _v(self, param: Tensor, p: float) -> Tensor:
+    def _v(self, param: Tensor, group: dict) -> Tensor:
         state = self.state[param]
         if "v" not in state:
-            state["v"] = latent_of_weight(param, p)
+            state["v"] = self._v_of_weight(param, group)
         return state["v"]
+
+    @staticmethod
+    def _v_of_weight(param: Tensor, group: dict) -> Tensor:
+        return neurons_first(latent_of_weight(neurons_first(param, group), group["p"]), group)
 
     def to_latent(self, param: Tensor, weight: Tensor) -> Tensor:
         """w^[p-1], in the parameter's shape: v of these weights where they are on the sphere."""
@@ -88,16 +92,16 @@ class LpSGDm(SphereOptimizer):
     @torch.no_grad()
     def reset_latent(self, param: Tensor) -> None:
         """Read v off the weights again, v = w^[p-1]: call it when the weights were changed from outside."""
-        p = self.p_of(param)
-        if p is not None:
-            self._v(param, p).copy_(latent_of_weight(param, p))
+        group = self._group_of(param)
+        if group["p"] is not None:
+            self._v(param, group).copy_(self._v_of_weight(param, group))
 
     @torch.no_grad()
     def retract(self, param: Tensor) -> None:
         """Put v back on the unit L_q sphere and set w = v^[q-1], eqs (23)-(24); does nothing where p is None."""
-        p = self.p_of(param)
-        if p is not None:
-            v = self.latent(param)
-            unit, weight = sphere.dual_pair(v, p)
+        group = self._group_of(param)
+        if group["p"] is not None:
+            v = neurons_first(self._v(param, group), group)
+            unit, weight = sphere.dual_pair(v, group["p"])
             v.copy_(unit)
-            param.copy_(weight)
+            neurons_first(param, group).copy_(weight)

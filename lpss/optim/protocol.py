@@ -48,3 +48,42 @@ _PLAIN = PlainWeights()
 def latent_weights(optimizer: torch.optim.Optimizer) -> LatentWeights:
     """The optimizer itself where it implements `LatentWeights`, else the neutral `PlainWeights`."""
     return optimizer if isinstance(optimizer, LatentWeights) else _PLAIN
+
+
+# Whose steps leave a weight at zero that has a gradient and a state of zero. Every other optimizer's steps are followed
+# by masking the weights: torch's Muon and LBFGS mix them, and of one that is not known here nobody knows.
+_ELEMENTWISE = {
+    getattr(torch.optim, name)
+    for name in ("SGD Adam AdamW NAdam RAdam Adamax Adagrad Adadelta RMSprop Rprop ASGD Adafactor SparseAdam".split())
+    if hasattr(torch.optim, name)
+}
+
+
+def keeps_zeros(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a weight that is zero, as are its gradient and state, is zero after the optimizer's step."""
+    return type(optimizer) in _ELEMENTWISE or isinstance(optimizer, LatentWeights)
+
+
+@torch.no_grad()
+def follow(optimizer: torch.optim.Optimizer, param: Tensor, mask: Tensor) -> bool:
+    """See to it that the latent tensor of a weight that was written to from outside is this weight's.
+
+    If the weight is not what follows from its latent tensor, the latent tensor is read off the weight, which is put on
+    its sphere; else both stay bitwise as they are. Returns whether it was read. `mask` is in the parameter's shape.
+    """
+    weights = latent_weights(optimizer)
+    latent = weights.latent(param)
+    if latent.data_ptr() == param.data_ptr() and weights.p_of(param) is None:
+        return False
+    before, latent_before = param.clone(), latent.clone()
+    weights.retract(param)
+    # What rounding may do to a power, of weights of which the largest of a neuron are near 1.
+    tolerance = max(1e-4, 8 * torch.finfo(param.dtype).eps)
+    stays = bool(((param - before) * mask).abs().max() <= tolerance)  # False for NaN
+    param.copy_(before)
+    latent.copy_(latent_before)
+    if not stays:  # off the mask a latent tensor may have values of its own
+        latent.copy_(torch.where(mask != 0, weights.to_latent(param, param.detach()), latent))
+        weights.retract(param)
+        param.mul_(mask)
+    return not stays

@@ -26,7 +26,8 @@ class SphereOptimizer(Optimizer):
     """Checks, projection at construction, SGD for groups with p=None, and `LatentWeights` for sparse methods.
 
     `lr` is a plain step size for p=None groups; on the sphere it is eta of eqs (13) and (22), in [0, 1].
-    `weight_decay` acts on p=None groups only: on the sphere the norm is fixed.
+    `weight_decay` acts on p=None groups only: on the sphere the norm is fixed. A group whose weights have their neurons
+    in dim 1 (ConvTranspose) says `neuron_dim: 1`.
 
     A learning rate may be a tensor on the weights' device: then a step reads nothing back and can be captured in a CUDA
     graph.
@@ -108,7 +109,7 @@ class SphereOptimizer(Optimizer):
         if group["p"] is not None:
             with torch.no_grad():
                 for param in group["params"]:
-                    param.copy_(sphere.normalize(upcast(param), group["p"]))
+                    neurons_first(param, group).copy_(sphere.normalize(neurons_first(upcast(param), group), group["p"]))
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: dict) -> None:
@@ -165,9 +166,12 @@ class SphereOptimizer(Optimizer):
 
     def p_of(self, param: Tensor) -> float | None:
         """The p of the group that holds this parameter. Raises KeyError for a parameter of no group."""
+        return self._group_of(param)["p"]
+
+    def _group_of(self, param: Tensor) -> dict:
         for group in self.param_groups:
             if any(param is member for member in group["params"]):
-                return group["p"]
+                return group
         raise KeyError(f"the optimizer does not hold this parameter of shape {tuple(param.shape)}")
 
     def latent(self, param: Tensor) -> Tensor:
@@ -181,9 +185,9 @@ class SphereOptimizer(Optimizer):
     @torch.no_grad()
     def retract(self, param: Tensor) -> None:
         """Put a weight back on its sphere after its latent tensor was edited; does nothing where p is None."""
-        p = self.p_of(param)
-        if p is not None:
-            param.copy_(sphere.normalize(upcast(param), p))
+        group = self._group_of(param)
+        if group["p"] is not None:
+            neurons_first(param, group).copy_(sphere.normalize(neurons_first(upcast(param), group), group["p"]))
 
     # --- steps ------------------------------------------------------------------------------------------------------
 
@@ -194,7 +198,7 @@ class SphereOptimizer(Optimizer):
     def _move(self, pieces: list[tuple[Tensor, ...]], group: dict, **momentum) -> None:
         """Hand weights with their state and gradients to `backends.move`, and note the code paths it took."""
         self.code_paths |= backends.move(
-            pieces,
+            [tuple(neurons_first(x, group) for x in piece) for piece in pieces],
             eta=group["lr"],
             p=group["p"],
             scratch=self._scratch,
@@ -231,6 +235,11 @@ class SphereOptimizer(Optimizer):
         return state[key]
 
 
+def neurons_first(x: Tensor, group: dict) -> Tensor:
+    """A tensor in the shape of the group's weights as (neurons, ...), and back again: both are the same exchange."""
+    return x.transpose(0, 1) if group.get("neuron_dim") else x
+
+
 def _check_group(group: dict) -> None:
     lr, p, momentum, decay = group["lr"], group["p"], group["momentum"], group["weight_decay"]
     if not _is_number(lr) or not 0.0 <= float(lr) < math.inf:
@@ -239,6 +248,8 @@ def _check_group(group: dict) -> None:
         raise ValueError(f"momentum must be in [0, 1), got {momentum!r}")
     if not _is_number(decay) or not 0.0 <= float(decay) < math.inf:
         raise ValueError(f"weight_decay must be a finite number of at least 0, got {decay!r}")
+    if group.get("neuron_dim", 0) not in (0, 1):
+        raise ValueError(f"neuron_dim must be 0 or 1, got {group['neuron_dim']!r}")
     if p is None:
         if group["nesterov"] and momentum == 0:
             raise ValueError("nesterov needs a momentum greater than 0, got momentum=0")

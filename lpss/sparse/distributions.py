@@ -8,7 +8,12 @@ from lpss.errors import UsageError
 DISTRIBUTIONS = ("uniform", "er", "erk")
 
 
-def active_counts(shapes: Mapping[str, Sequence[int]], sparsity: float, distribution: str) -> dict[str, int]:
+def active_counts(
+    shapes: Mapping[str, Sequence[int]],
+    sparsity: float,
+    distribution: str,
+    blocks: Mapping[str, int] | None = None,
+) -> dict[str, int]:
     """Layer name -> number of active weights; the counts add up to round((1 - sparsity) * total) exactly.
 
     Args:
@@ -18,13 +23,18 @@ def active_counts(shapes: Mapping[str, Sequence[int]], sparsity: float, distribu
             or `erk` (the kernel's sides count too). Layers whose density would pass 1 are dense and the others
             share what remains. RigL's authors keep the first layer dense with `uniform`; here that takes
             mask.exclude=[stem].
+        blocks: layer name -> how many matrices are packed on top of each other in it, such as the gates of an LSTM: its
+            density is that of one of them. 1 where None.
     """
     check_distribution(distribution)
     if not 0 <= sparsity < 1:
         raise UsageError(f"sparsity must be in [0, 1), got {sparsity}")
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     total = round((1 - sparsity) * sum(sizes.values()))
-    raw = {name: _raw_density(shape, distribution) for name, shape in shapes.items()}
+    raw = {
+        name: _raw_density((shape[0] // (blocks or {}).get(name, 1), *shape[1:]), distribution)
+        for name, shape in shapes.items()
+    }
     return _round_exactly(_scale(raw, sizes, total), sizes, total)
 
 

@@ -1,42 +1,54 @@
 """Masks, applied in place: a masked weight is itself zero.
 
-So the forward pass costs nothing extra, `weight.grad` right after backward is the dense gradient, and no optimizer
-needs to know about masks: gradients are multiplied by the mask before its step and its state is zero off the mask.
+So the forward pass costs nothing extra, a weight's gradient right after backward is the dense gradient, and no
+optimizer needs to know about masks: gradients are multiplied by the mask before its step and its state is zero off the
+mask.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from lpss import sphere
+from lpss.coverage import Coverage, cover
 from lpss.errors import UsageError
-from lpss.roles import Layer, check_selectors, weight_layers
+from lpss.layers import Layer, Selector
 
 
 class Masks(Mapping):
-    """Layer name -> mask (0 or 1, in the weight's shape and dtype), starting dense.
+    """Layer name -> mask (0 or 1, in the dtype of the layer's weight, neurons first), starting dense.
 
     Args:
-        net: any module; its Linear and Conv weights are maskable, unless they are frozen (requires_grad=False).
-        exclude: roles or name patterns of layers that are never masked.
+        net: any module; which of its layers are masked is told by `coverage` (see lpss/layers.py).
+        exclude: roles, types or name patterns of layers that are never masked.
+        include: the same, of layers that are masked only when asked for.
+        held: ids of the parameters that the optimizer moves; the others stay dense. None for all.
 
     Raises UsageError for a selector that matches nothing, or if no layer is left.
     """
 
-    def __init__(self, net: nn.Module, exclude: Iterable[str] = ()):
-        exclude = list(exclude)
-        layers = weight_layers(net)
-        check_selectors(exclude, layers, "mask.exclude")
-        self.layers: dict[str, Layer] = {
-            layer.name: layer for layer in layers if layer.weight.requires_grad and not layer.matches(exclude)
-        }
+    def __init__(
+        self,
+        net: nn.Module,
+        exclude: Iterable[Selector] = (),
+        include: Iterable[Selector] = (),
+        held: Collection[int] | None = None,
+    ):
+        self.coverage: Coverage = cover(net, include=include, exclude=exclude, held=held)
+        self.layers: dict[str, Layer] = {layer.name: layer for layer in self.coverage.masked}
         if not self.layers:
-            raise UsageError(f"mask.exclude={exclude} leaves no trainable layer to mask")
+            dense = "; ".join(f"{name}: {reason}" for name, reason in self.coverage.dense.items())
+            raise UsageError(f"mask.exclude={list(exclude)} leaves no trainable layer to mask ({dense})")
         self._masks = {name: torch.ones_like(layer.weight) for name, layer in self.layers.items()}
-        self._pairs = [(layer.weight, self._masks[name]) for name, layer in self.layers.items()]
-        self._parameters = sum(param.numel() for param in net.parameters())
+        self._pair()
+        self._versions: list[int] = []
+        self.note_weights()
+
+    def _pair(self) -> None:
+        """Every parameter with its mask in the parameter's own layout."""
+        self._pairs = [(layer.parameter, layer.view(self._masks[name])) for name, layer in self.layers.items()]
 
     def __getitem__(self, name: str) -> Tensor:
         return self._masks[name]
@@ -52,20 +64,20 @@ class Masks(Mapping):
         """Make `active` (bool) the layer's mask: zero the weight off it, and the optimizer's state of connections that
         are new or gone. `keep` names state tensors to leave as they are.
         """
-        mask, weight = self._masks[name], self.layers[name].weight
+        mask, layer = self._masks[name], self.layers[name]
+        parameter = layer.parameter
         new = active.to(mask.dtype)
-        stays = mask * new  # where both masks are 0, the state is zero already
+        stays = layer.view(mask * new)  # where both masks are 0, the state is zero already
         mask.copy_(new)
-        weight.mul_(mask)
-        for key, value in (optimizer.state.get(weight, {}) if optimizer is not None else {}).items():
-            if torch.is_tensor(value) and value.shape == weight.shape and key not in keep:
+        parameter.mul_(layer.view(mask))
+        for key, value in (optimizer.state.get(parameter, {}) if optimizer is not None else {}).items():
+            if torch.is_tensor(value) and value.shape == parameter.shape and key not in keep:
                 value.mul_(stays)
 
     @torch.no_grad()
     def apply_to_weights(self) -> None:
         """Zero every maskable weight off its mask."""
-        for name, mask in self._masks.items():
-            self.layers[name].weight.mul_(mask)
+        torch._foreach_mul_(*map(list, zip(*self._pairs, strict=True)))
 
     @torch.no_grad()
     def apply_to_gradients(self) -> None:
@@ -74,11 +86,62 @@ class Masks(Mapping):
         if pairs:
             torch._foreach_mul_(*map(list, zip(*pairs, strict=True)))
 
+    @torch.no_grad()
+    def apply_to(self, net: nn.Module) -> None:
+        """Zero the same weights of another net of the same layers, such as an average. Raises UsageError for others."""
+        theirs = {entry.layer.name: entry.layer for entry in cover(net, include=list(self)).entries}
+        for name, mask in self.items():
+            if name not in theirs or theirs[name].weight.shape != mask.shape:
+                raise UsageError(
+                    f"the masks do not fit this net: it has no layer {name!r} of shape {tuple(mask.shape)}"
+                )
+            theirs[name].weight.mul_(mask.to(theirs[name].weight))
+
+    # --- what is true of the net --------------------------------------------------------------------------------
+
+    def note_weights(self) -> None:
+        """Take the weights as they are now for what training has made of them; see `changed`."""
+        self._versions = [weight._version for weight, _ in self._pairs]
+
+    def forget_weights(self) -> None:
+        """Have `changed` name every layer."""
+        self._versions = [-1] * len(self._pairs)
+
+    def changed(self) -> list[str]:
+        """Names of layers whose weights something has written to since `note_weights`, as far as torch counts it:
+        writing through `.data` goes unnoticed. Masks follow weights to their device and dtype.
+
+        Raises UsageError where a weight is no longer the net's.
+        """
+        changed, moved = [], False
+        for (name, layer), (weight, mask), version in zip(
+            self.layers.items(), self._pairs, self._versions, strict=True
+        ):
+            if not layer.still_holds(weight):
+                raise UsageError(
+                    f"layer {name!r} has another weight than when it was masked: replace layers, and load weights with "
+                    "assign=True, before the optimizer and the method are made"
+                )
+            if weight._version != version:
+                changed.append(name)
+            if weight.device != mask.device or weight.dtype != mask.dtype:
+                self._masks[name] = self._masks[name].to(weight)
+                moved = True
+        if moved:
+            self._pair()
+        return changed
+
+    @torch.no_grad()
+    def off_mask(self) -> dict[str, int]:
+        """Layer name -> number of weights off its mask that are not zero (reads the device once)."""
+        counts = torch.stack([(weight.ne(0) & mask.eq(0)).sum() for weight, mask in self._pairs]).tolist()
+        return dict(zip(self, counts, strict=True))
+
     def active(self) -> dict[str, int]:
         """Layer name -> number of active weights (reads the device)."""
         # Row by row first: exact in float32, and faster than float64 throughout.
         counts = torch.stack(
-            [mask.flatten(1).sum(1).sum(dtype=torch.float64) for mask in self._masks.values()]
+            [mask.flatten(1).float().sum(1).sum(dtype=torch.float64) for mask in self._masks.values()]
         ).tolist()
         return {name: int(count) for name, count in zip(self._masks, counts, strict=True)}
 
@@ -87,13 +150,25 @@ class Masks(Mapping):
         """Number of weights that can be masked."""
         return sum(mask.numel() for mask in self._masks.values())
 
-    def sparsity_weights(self) -> float:
-        """Masked / maskable weights: the sparsity that is requested and reported."""
+    def masked_share(self) -> float:
+        """Masked / maskable weights, whatever the weights are."""
         return 1.0 - sum(self.active().values()) / self.maskable
 
+    def sparse_weights(self) -> int:
+        """Number of maskable weights that are masked and zero, counted on the net (reads the device).
+
+        Raises UsageError where a weight is no longer the net's.
+        """
+        self.changed()
+        return self.maskable - sum(self.active().values()) - sum(self.off_mask().values())
+
+    def sparsity_weights(self) -> float:
+        """Weights that are masked and zero / maskable weights: the sparsity that is requested and reported."""
+        return 1.0 - (self.maskable - self.sparse_weights()) / self.maskable
+
     def sparsity_all_parameters(self) -> float:
-        """Masked weights / all parameters of the net (biases, normalisation and unmasked layers included)."""
-        return (self.maskable - sum(self.active().values())) / self._parameters
+        """The same number / all parameters of the net (biases, normalisation and unmasked layers included)."""
+        return self.sparse_weights() / self.coverage.parameters
 
     @torch.no_grad()
     def hoyer_sparsity(self) -> dict[str, Tensor]:
@@ -114,10 +189,15 @@ class Masks(Mapping):
         return {name: int((mask.flatten(1).sum(1) == 0).sum()) for name, mask in self._masks.items()}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Layer name -> bool mask."""
-        return {name: mask.bool() for name, mask in self._masks.items()}
+        """Layer name -> bool mask in the shape of the parameter."""
+        return {name: layer.view(self._masks[name]).bool() for name, layer in self.layers.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Raises KeyError for a missing layer."""
-        for name, mask in self._masks.items():
-            mask.copy_(state[name])
+        """Weights stay as they are. Raises UsageError for masks of other layers."""
+        for name, layer in self.layers.items():
+            if name not in state or state[name].shape != layer.parameter.shape:
+                raise UsageError(
+                    f"the saved masks are another net's: none for {name!r} of {tuple(layer.parameter.shape)}"
+                )
+        for name, layer in self.layers.items():
+            self._masks[name].copy_(layer.view(state[name]))

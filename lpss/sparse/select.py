@@ -53,3 +53,16 @@ def random_k(shape: torch.Size, k: int, generator: torch.Generator) -> Tensor:
     """True at k entries drawn at random, on the CPU so that every device gets the same mask."""
     scores = torch.rand(shape, generator=generator)
     return top_k(scores, k, torch.ones(shape, dtype=torch.bool))
+
+
+def without_empty_rows(active: Tensor, score: Tensor) -> Tensor:
+    """`active` (rows, d) with the entry of largest score added to rows that have none, and as many entries of smallest
+    score taken from rows that have others: their number stays the same where that is possible.
+    """
+    empty = ~active.any(1)
+    if not bool(empty.any()):
+        return active
+    best = torch.zeros_like(active).scatter_(1, score.argmax(1, keepdim=True), True) & empty.unsqueeze(1)
+    largest = score.masked_fill(~active, -torch.inf).argmax(1, keepdim=True)
+    spare = active & ~torch.zeros_like(active).scatter_(1, largest, True)
+    return (active | best) & ~top_k(-score, int(empty.sum()), among=spare)

@@ -9,7 +9,7 @@ dense kernels do not save time.
 import torch
 from torch import Tensor, nn
 
-from lpss.roles import weight_layers
+from lpss.layers import weight_layers
 from lpss.sparse.masks import Masks
 
 

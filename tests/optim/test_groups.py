@@ -87,10 +87,13 @@ def test_every_trainable_parameter_is_in_exactly_one_group(exclude):
     LpSGDm(groups, lr=0.02, p=None)
 
 
-def test_a_tied_weight_is_placed_once():
+def test_a_tied_weight_is_placed_once_and_on_the_sphere_if_asked_for():
     net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
     net[1].weight = net[0].weight
-    assert [len(group["params"]) for group in param_groups(net, 1.2)] == [1, 1, 3]
+    groups = param_groups(net, 1.2)
+    assert [(group["p"], len(group["params"])) for group in groups] == [(None, 2), (None, 3)]
+    groups = param_groups(net, 1.2, include=["1"])
+    assert [(group["p"], len(group["params"])) for group in groups] == [(1.2, 1), (None, 1), (None, 3)]
 
 
 def test_bias_free_nets_have_no_empty_group():

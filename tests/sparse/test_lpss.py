@@ -218,7 +218,7 @@ def test_stale_start_comes_back_with_the_unmasked_v():
             full = torch.tensor(WEIGHT)
             full[0, 4] = 0.25 if grow_init == "stale" else 0.0  # off the mask, where `zero` has no v
             v.copy_(sphere.normalize(sphere.signed_power(full, 0.5), 3.0))
-            net.weight.copy_(full)
+            net.weight.copy_(sphere.normalize(full, 1.5))
         method.masks.apply_to_weights()
         step(net, method)
         assert mask(method) == KEPT and not net.weight[method.masks[""] == 0].any()
@@ -226,6 +226,7 @@ def test_stale_start_comes_back_with_the_unmasked_v():
         method.zeta_g = 1.0
         with torch.no_grad():
             net.weight[0, 3] = 0.001  # let one be dropped, so that one grows
+        method.masks.note_weights()  # as if training had made it so
         step(net, method, [[0.0, 0, 0, 0, 5, 0], [0.0] * 6])
         assert mask(method)[0] == [1, 0, 0, 0, 1, 0]
         values[grow_init] = net.weight[0, 4].item()

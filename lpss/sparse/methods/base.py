@@ -1,21 +1,25 @@
 """What every sparse training method is: masks, a rule for when to change them, and one `step` for the training loop."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from lpss.coverage import Coverage
 from lpss.errors import UsageError
-from lpss.optim.protocol import latent_weights
+from lpss.optim.protocol import follow, keeps_zeros, latent_weights
 from lpss.options import check_range, make_options
 from lpss.schedules.cosine import cosine
+from lpss.sparse.attach import Attachment
 from lpss.sparse.distributions import active_counts
+from lpss.sparse.gradients import DenseGradients
 from lpss.sparse.masks import Masks
-from lpss.sparse.select import random_k
+from lpss.sparse.select import random_k, top_k, without_empty_rows
 
 log = logging.getLogger(__name__)
+CHECK_EVERY = 100  # steps between counts of weights off the mask, which find what version counters do not
 
 
 class Method:
@@ -27,20 +31,27 @@ class Method:
             loss(net(x), y).backward()
             method.step()                    # topology, masked gradients, optimizer step
 
+    or, where a trainer of others calls `optimizer.step()`:  `RigL(...).attach()`.
+
     Args:
-        net: its Linear and Conv weights are masked; `exclude` lists roles or name patterns that are not.
-        optimizer: any torch optimizer over the net's parameters.
+        net: any module; lpss/layers.py says which of its layers are masked.
+        optimizer: any torch optimizer over the net's parameters. What it does not hold stays dense.
         sparsity: requested, over maskable weights, in [0, 1).
         total_steps: length of training, from which schedules and windows are counted.
+        exclude: roles, types or name patterns of layers that are not masked.
+        include: the same, of layers that are masked only when asked for: embeddings, bare parameters, shared weights.
         rescale: whether neurons are scaled up for the weights that the initial mask removes, see `rescale_neurons`.
+        pretrained: whether the net has been trained before: the first masks then keep the largest weights.
         seed: of all random choices the method makes.
+        state: `state_dict()` of a method to go on from. Weights and optimizer then stay as they are.
         options: the fields of the method's `Config`.
 
-    Raises UsageError for wrong options.
+    Raises UsageError for wrong options, and for an optimizer of another net.
     """
 
     unmasked_state: tuple[str, ...] = ()  # optimizer state that a changed mask does not reset
     moves_at_update = True  # whether a step that changes the masks moves the weights, too
+    masks_gradients = True  # False for a method without masks
 
     name: str  # of its registration
 
@@ -56,24 +67,53 @@ class Method:
         sparsity: float,
         total_steps: int,
         exclude=(),
+        include=(),
         rescale: bool = False,
+        pretrained: bool = False,
         seed: int = 0,
+        state: Mapping | None = None,
         **options,
     ):
         check_range(sparsity, "sparsity", 0, 1, open_high=True)
         if total_steps < 1:
             raise UsageError(f"total_steps must be at least 1, got {total_steps}")
         self.config = make_options(self.Config, options, "method")
-        self.optimizer = optimizer
+        self.optimizer = _unwrap(optimizer)
         self.sparsity = sparsity
         self.total_steps = total_steps
-        self.masks = Masks(net, exclude)
+        self.masks = Masks(net, exclude, include, held=_held(net, self.optimizer))
+        self.gradients = DenseGradients(self.masks)
+        self.attachment: Attachment | None = None
         self.rescale = rescale
+        self.pretrained = pretrained
         self.generator = torch.Generator().manual_seed(seed)
         self.steps = 0
         self.skipped_updates = 0  # topology updates that were due when gradients held NaN or inf
+        self.topology_done = False  # whether this step's update has been made
+        self.keeps_zeros = keeps_zeros(self.optimizer)
         self.check()
+        if state is None:
+            self.start()
+        else:
+            self._go_on(state)
+        self.masks.note_weights()
+        self._report_coverage()
+
+    @torch.no_grad()
+    def _go_on(self, state: Mapping) -> None:
+        """Start as ever, but leave the weights and the optimizer's state as they were."""
+        weights = [layer.parameter for layer in self.masks.layers.values()]
+        before = [(tensor, tensor.clone()) for tensor in weights]
+        before += [
+            (value, value.clone())
+            for weight in weights
+            for value in self.optimizer.state.get(weight, {}).values()
+            if torch.is_tensor(value)
+        ]
         self.start()
+        self.load_state_dict(state)
+        for tensor, value in before:
+            tensor.copy_(value)
 
     def check(self) -> None:
         """Raise UsageError for options out of range."""
@@ -81,26 +121,70 @@ class Method:
     def start(self) -> None:
         """Set the initial masks."""
 
+    # --- topology -----------------------------------------------------------------------------------------------
+
     def should_update(self) -> bool:
         """Whether the masks change at this step; gradients are dense then."""
         return False
 
     def update(self) -> None:
-        """Change the masks, with the dense gradients of this step's batch in `weight.grad`."""
+        """Change the masks, with the dense gradients of this step's batch in `gradient(name)`."""
 
     @property
     def dense_backward(self) -> bool:
         """Whether this step's weight gradients are needed in full (for the accounting of FLOPs)."""
         return False
 
-    def step(self, optimizer_step: Callable[[], None] | None = None) -> None:
-        """Call after backward, in place of `optimizer.step()`; `optimizer_step` stands in for the method's own."""
-        due = self.should_update()
+    @property
+    def update_is_due(self) -> bool:
+        """Whether the masks are still to change in this step."""
+        return not self.topology_done and self.should_update()
+
+    # --- a step -------------------------------------------------------------------------------------------------
+
+    def step(self, optimizer_step: Callable[[], None] | None = None, *, closure: Callable | None = None):
+        """Call after backward, in place of `optimizer.step()`.
+
+        Args:
+            optimizer_step: stands in for the method's own `optimizer_step` (as a captured one does).
+            closure: for optimizers that evaluate the loss themselves (LBFGS), as `optimizer.step` takes it; returns
+                what the optimizer returns.
+
+        Raises UsageError where a weight is no longer the net's.
+        """
+        if self.attachment is not None:
+            return self.optimizer.step() if closure is None else self.optimizer.step(closure)
+        if closure is not None:
+            with Attachment(self, gradients=False):
+                return self.optimizer.step(closure)
+        self.begin_step()
+        if self.change_topology():
+            (optimizer_step or self.optimizer_step)()
+        self.end_step()
+
+    def begin_step(self) -> None:
+        """Find and repair what was done to the weights from outside since the last step."""
+        self.topology_done = False
+        changed = self.masks.changed()
+        if changed:
+            self._repair(changed)
+        elif self.steps % CHECK_EVERY == 0 and any(self.masks.off_mask().values()):
+            self._repair(list(self.masks))
+
+    def change_topology(self) -> bool:
+        """Update the masks if that is due; returns whether this step moves the weights."""
+        due, self.topology_done = self.update_is_due, True
         if due and self._can_update():
             self.update()
-        if not due or self.moves_at_update:
-            (optimizer_step or self.optimizer_step)()
+            self.gradients.give_back()
+        return not due or self.moves_at_update
+
+    def end_step(self) -> None:
+        """Count the step, and take the weights as they are now for its result."""
+        self.gradients.forget()
+        self.topology_done = False
         self.steps += 1
+        self.masks.note_weights()
 
     def _can_update(self) -> bool:
         """Whether the gradients that the update ranks are finite: NaN would rank first (reads the device)."""
@@ -115,8 +199,80 @@ class Method:
 
     def optimizer_step(self) -> None:
         """Move the weights: the same operations on the same tensors at every step, so that it can be captured."""
-        self.masks.apply_to_gradients()
+        self.before_optimizer_step()
         self.optimizer.step()
+        self.after_optimizer_step()
+
+    def before_optimizer_step(self) -> None:
+        """Zero the gradients off the masks."""
+        if self.masks_gradients:
+            self.masks.apply_to_gradients()
+
+    def after_optimizer_step(self) -> None:
+        """Zero what the optimizer has moved off the masks, if it is one that does."""
+        if not self.keeps_zeros:
+            self.masks.apply_to_weights()
+
+    def mask_gradients(self) -> None:
+        """Zero the gradients off the masks now, as `step` will do: call it after backward and before gradients are
+        clipped, so that their norm is that of the gradients that are used. The dense gradients that a topology update
+        needs are kept.
+        """
+        if self.update_is_due and self.dense_backward and not self.gradients:
+            self.gradients.keep()
+        self.before_optimizer_step()
+
+    # --- the net is what the masks say --------------------------------------------------------------------------
+
+    def repair(self) -> int:
+        """Zero weights off the masks, and read the latent tensors of weights that were written to from outside off
+        them; returns how many weights were zeroed. Steps do so by themselves. (Reads the device.)
+
+        Raises UsageError where a weight is no longer the net's.
+        """
+        self.masks.changed()
+        return self._repair(list(self.masks))
+
+    def _repair(self, names: list[str]) -> int:
+        wrong = sum(self.masks.off_mask().values())
+        if wrong:
+            log.warning("step %d: %d weights off the masks were not zero: something wrote to them", self.steps, wrong)
+            self.masks.apply_to_weights()
+        for name in names:
+            layer = self.masks.layers[name]
+            follow(self.optimizer, layer.parameter, layer.view(self.masks[name]))
+        self.masks.note_weights()
+        return wrong
+
+    @property
+    def coverage(self) -> Coverage:
+        """Which layers are masked, which stay dense, and why; `print` it for a table."""
+        return self.masks.coverage
+
+    def _report_coverage(self) -> None:
+        log.info("%s", self.coverage.line())
+        if self.sparsity and self.coverage.share < 0.5:
+            log.warning("less than half of the net can become sparse: %s", self.coverage.line())
+
+    # --- in others' trainers, and between processes and files ---------------------------------------------------
+
+    def attach(self) -> "Method":
+        """Make every `optimizer.step()` a step of this method, and its state a part of the optimizer's; returns itself.
+
+        From then on the user's loop, a trainer or a GradScaler calls `optimizer.step()`, with or without a closure;
+        gradients are masked as soon as backward has computed them, so that clipping sees masked ones; and
+        `optimizer.state_dict()` holds the method's state as `lpss`, which `optimizer.load_state_dict()` takes back,
+        without touching weights. Attaching twice is the same as once. See lpss/sparse/attach.py.
+        """
+        if self.attachment is None:
+            self.attachment = Attachment(self).attach()
+        return self
+
+    def detach(self) -> None:
+        """Undo `attach`."""
+        if self.attachment is not None:
+            self.attachment.detach()
+            self.attachment = None
 
     def state_dict(self) -> dict:
         """Tensors and plain numbers: masks, step, random state and whatever a method adds."""
@@ -128,16 +284,32 @@ class Method:
         }
 
     def load_state_dict(self, state: dict) -> None:
+        """Weights stay as they are; load those of the same checkpoint, before or after. Raises UsageError for the masks
+        of another net."""
         self.masks.load_state_dict(state["masks"])
         self.steps, self.skipped_updates = state["steps"], state["skipped_updates"]
-        self.generator.set_state(state["generator"])
+        self.generator.set_state(state["generator"].cpu())
+        self.masks.forget_weights()
 
     # --- what methods share -------------------------------------------------------------------------------------
-    def start_random(self, sparsity: float, distribution: str) -> None:
-        """Random masks of this sparsity, spread over layers by `distribution`."""
+
+    def layer_counts(self, sparsity: float, distribution: str) -> dict[str, int]:
+        """Layer name -> number of active weights at a sparsity that is spread over layers by `distribution`."""
         shapes = {name: tuple(mask.shape) for name, mask in self.masks.items()}
-        for name, count in active_counts(shapes, sparsity, distribution).items():
-            self.set_mask(name, random_k(self.masks[name].shape, count, self.generator).to(self.masks[name].device))
+        blocks = {name: layer.blocks for name, layer in self.masks.layers.items()}
+        return active_counts(shapes, sparsity, distribution, blocks)
+
+    def start_random(self, sparsity: float, distribution: str) -> None:
+        """The first masks at this sparsity, spread over layers by `distribution`: random, or of the largest weights
+        if the net has been trained before."""
+        for name, count in self.layer_counts(sparsity, distribution).items():
+            mask = self.masks[name]
+            if self.pretrained:
+                weight = self.masks.layers[name].weight.detach()
+                active = top_k(weight.abs(), count, torch.ones_like(weight, dtype=torch.bool))
+            else:
+                active = random_k(mask.shape, count, self.generator).to(mask.device)
+            self.set_mask(name, active)
         self.after_initial_masks()
 
     def after_initial_masks(self) -> None:
@@ -153,7 +325,7 @@ class Method:
         """
         weights = latent_weights(self.optimizer)
         for name, layer in self.masks.layers.items():
-            if weights.p_of(layer.weight) is None:
+            if weights.p_of(layer.parameter) is None:
                 active = self.masks[name].flatten(1).sum(1).clamp(min=1)
                 scale = (self.masks[name][0].numel() / active).sqrt()
                 layer.weight.mul_(scale.view(-1, *[1] * (layer.weight.dim() - 1)))
@@ -162,18 +334,22 @@ class Method:
     def set_mask(self, name: str, active: Tensor, new_values: Tensor | None = None) -> None:
         """A layer's new mask (bool). New connections start at `new_values` (a weight tensor; zero where None), and
         neurons that live on a sphere go back on it."""
-        weight, mask, weights = self.masks.layers[name].weight, self.masks[name], latent_weights(self.optimizer)
+        layer, mask, weights = self.masks.layers[name], self.masks[name], latent_weights(self.optimizer)
+        parameter = layer.parameter
+        if layer.divides:
+            score = layer.weight.detach().abs().flatten(1)
+            active = without_empty_rows(active.flatten(1), score).view_as(mask)
         new = active & ~mask.bool() if new_values is not None else None
         self.masks.update(name, active, self.optimizer, self.unmasked_state)
         if new_values is not None:
-            latent = weights.latent(weight)
-            latent.copy_(torch.where(new, weights.to_latent(weight, new_values), latent))
-        weights.retract(weight)
-        weight.mul_(mask)  # a latent tensor that is not masked has values off the mask
+            latent, values = weights.latent(parameter), weights.to_latent(parameter, layer.view(new_values))
+            latent.copy_(torch.where(layer.view(new), values, latent))
+        weights.retract(parameter)
+        parameter.mul_(layer.view(mask))  # a latent tensor that is not masked has values off the mask
 
     def gradient(self, name: str) -> Tensor:
-        """The layer's dense gradient. Raises UsageError where backward has not been run."""
-        grad = self.masks.layers[name].weight.grad
+        """The layer's dense gradient, in the shape of its mask. Raises UsageError where backward has not been run."""
+        grad = self.gradients.of(name)
         if grad is None:
             raise UsageError(f"layer {name!r} has no gradient: call step() after a backward that reaches the layer")
         return grad
@@ -184,8 +360,7 @@ class Method:
 
     def requested_density(self) -> dict[str, float]:
         """Layer name -> density that the requested sparsity means for it."""
-        shapes = {name: tuple(mask.shape) for name, mask in self.masks.items()}
-        counts = active_counts(shapes, self.sparsity, self.distribution())
+        counts = self.layer_counts(self.sparsity, self.distribution())
         return {name: counts[name] / mask.numel() for name, mask in self.masks.items()}
 
     def distribution(self) -> str:
@@ -211,6 +386,24 @@ class Method:
         """Log a warning if layers or neurons have no active weight."""
         for line in self.layer_collapse():
             log.warning(line)
+
+
+def _unwrap(optimizer) -> torch.optim.Optimizer:
+    """The optimizer itself, where another library has wrapped it (accelerate's AcceleratedOptimizer)."""
+    while isinstance(inner := getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
+        optimizer = inner
+    return optimizer
+
+
+def _held(net: nn.Module, optimizer: torch.optim.Optimizer) -> set[int]:
+    """ids of the parameters that the optimizer moves. Raises UsageError if none of them is the net's."""
+    held = {id(param) for group in optimizer.param_groups for param in group["params"]}
+    if not any(id(param) in held for param in net.parameters()):
+        raise UsageError(
+            f"the optimizer holds no parameter of this {type(net).__name__}: it was made for another net, or before the "
+            "net's parameters were replaced"
+        )
+    return held
 
 
 class Window:

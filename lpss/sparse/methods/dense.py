@@ -11,8 +11,7 @@ class Dense(Method):
     label = "Dense"
     order = 0
 
+    masks_gradients = False
+
     def __init__(self, net, optimizer, *, sparsity: float = 0.0, **kwargs):
         super().__init__(net, optimizer, sparsity=0.0, **kwargs)
-
-    def optimizer_step(self) -> None:
-        self.optimizer.step()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from lpss.registries import METHODS
-from lpss.sparse.distributions import active_counts, check_distribution
+from lpss.sparse.distributions import check_distribution
 from lpss.sparse.methods.base import Method, Window
 from lpss.sparse.select import top_k
 
@@ -45,7 +45,6 @@ class GMP(Method):
 
     @torch.no_grad()
     def update(self) -> None:
-        shapes = {name: tuple(mask.shape) for name, mask in self.masks.items()}
-        wanted = active_counts(shapes, self.reached_by_now(), self.config.distribution)
+        wanted = self.layer_counts(self.reached_by_now(), self.config.distribution)
         for name, layer in self.masks.layers.items():
             self.set_mask(name, top_k(layer.weight.detach().abs(), wanted[name], among=self.masks[name].bool()))

@@ -99,7 +99,8 @@ class LpSS(Method):
         if self.config.grow_init == "grace":
             never = -self.config.grace_steps
             self.born = {name: torch.full_like(mask, never, dtype=torch.int32) for name, mask in self.masks.items()}
-        self.start_random(min(self.config.start_sparsity, self.sparsity), "uniform")
+        # A net that has been trained before starts as it is: what it has learned tells what to drop.
+        self.start_random(0.0 if self.pretrained else min(self.config.start_sparsity, self.sparsity), "uniform")
 
     def _latent_state(self) -> tuple[str, ...]:
         """The names of the optimizer's state that is a latent tensor (v of LpSGD-m).
@@ -107,7 +108,7 @@ class LpSS(Method):
         Called before the first mask hides some connections, so that the latent tensors hold values for all of them.
         """
         weights, names = latent_weights(self.optimizer), set()
-        for weight in (layer.weight for layer in self.masks.layers.values()):
+        for weight in (layer.parameter for layer in self.masks.layers.values()):
             latent = weights.latent(weight)
             names |= {key for key, value in self.optimizer.state.get(weight, {}).items() if value is latent}
         return tuple(sorted(names))
@@ -117,8 +118,10 @@ class LpSS(Method):
         if self.config.exact_finish or not self.sparsity:
             return []
         p_of = latent_weights(self.optimizer).p_of
-        weights = [layer.weight for layer in self.masks.layers.values()]
-        layers = [(w[0].numel(), w.numel(), p_of(w)) for w in weights]
+        layers = [
+            (self.masks[name][0].numel(), self.masks[name].numel(), p_of(layer.parameter))
+            for name, layer in self.masks.layers.items()
+        ]
         line = shortfall(layers, self.sparsity, self.config.zeta_w)
         return [line] if line else []
 
@@ -134,8 +137,8 @@ class LpSS(Method):
         """The relative drop threshold at this step (eq 4)."""
         return self.config.zeta_w * self.window.decay(self.config.drop_schedule, self.steps)
 
-    def optimizer_step(self) -> None:
-        super().optimizer_step()
+    def after_optimizer_step(self) -> None:
+        super().after_optimizer_step()
         if self.config.grow_init == "stale":
             self.masks.apply_to_weights()
 
@@ -144,9 +147,9 @@ class LpSS(Method):
         for name in self.masks:
             self._update_layer(name)
         if self.config.exact_finish and self.steps == self.window.last_update:
-            self.before_finish = self.masks.sparsity_weights()
+            self.before_finish = self.masks.masked_share()
             self._finish()
-        self.zeta_g = self._next_zeta_g(self.masks.sparsity_weights())
+        self.zeta_g = self._next_zeta_g(self.masks.masked_share())
 
     def sparsity_before_finish(self) -> float | None:
         return self.before_finish

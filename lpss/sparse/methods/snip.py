@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lpss.errors import UsageError
 from lpss.registries import METHODS
-from lpss.sparse.distributions import active_counts, check_distribution
+from lpss.sparse.distributions import check_distribution
 from lpss.sparse.methods.base import Method
 from lpss.sparse.methods.set import DropGrow
 from lpss.sparse.select import top_k
@@ -55,8 +55,7 @@ class SNIP(Method):
         self.after_initial_masks()
 
     def _masks_by_saliency(self, saliency: dict[str, Tensor]) -> dict[str, Tensor]:
-        shapes = {name: tuple(score.shape) for name, score in saliency.items()}
-        counts = active_counts(shapes, self.sparsity, self.distribution())
+        counts = self.layer_counts(self.sparsity, self.distribution())
         if self.config.scope == "layer":
             return {
                 name: top_k(score, counts[name], torch.ones_like(score, dtype=torch.bool))

@@ -1,0 +1,140 @@
+"""A method in somebody else's training loop: through the hooks of the optimizer and of the weights' gradients.
+
+    before optimizer.step()   what was done to the weights since the last step is repaired; topology; masked gradients
+    after it                  weights off the masks are zero; the step is counted
+    in backward               gradients are masked as they are computed, before anything can clip them
+    optimizer.state_dict()    holds the method's state, too, and optimizer.load_state_dict() takes it back
+
+With a closure, gradients exist only inside it: topology and masks follow its first evaluation. At a step that updates
+the topology without moving the weights (RigL), the optimizer is given no gradients.
+
+At a topology update, clipping sees dense gradients if several processes share the training: those of one process alone
+must not be kept, since averaging comes later.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from lpss.errors import UsageError
+from lpss.layers import Layer
+
+if TYPE_CHECKING:
+    from lpss.sparse.methods.base import Method
+
+log = logging.getLogger(__name__)
+KEY = "lpss"  # of the method's state in the optimizer's
+
+
+class Attachment:
+    """The hooks of one method on its optimizer and weights. As a context manager it lasts for one call.
+
+    `gradients`: whether gradients are masked in backward, and state is saved and loaded.
+    """
+
+    def __init__(self, method: "Method", gradients: bool = True):
+        self.method, self.gradients = method, gradients
+        self.handles: list = []
+        self.moves = True
+        self.set_aside: list[tuple[Tensor, Tensor | None]] = []
+
+    def attach(self) -> "Attachment":
+        """Register the hooks; returns itself."""
+        method, optimizer = self.method, self.method.optimizer
+        self.handles = [optimizer.register_step_pre_hook(self._before), optimizer.register_step_post_hook(self._after)]
+        if self.gradients:
+            self.handles += [
+                optimizer.register_state_dict_post_hook(self._save),
+                optimizer.register_load_state_dict_pre_hook(self._load),
+            ]
+            if method.masks_gradients:
+                self.handles += [
+                    layer.parameter.register_hook(self._in_backward(name, layer))
+                    for name, layer in method.masks.layers.items()
+                ]
+        return self
+
+    def detach(self) -> None:
+        """Remove the hooks."""
+        for handle in self.handles:
+            handle.remove()
+        self.handles.clear()
+
+    __enter__ = attach
+
+    def __exit__(self, *_) -> None:
+        self.detach()
+
+    # --- a step -------------------------------------------------------------------------------------------------
+
+    def _before(self, optimizer, args: tuple, kwargs: dict):
+        self.method.begin_step()
+        self.moves, self.set_aside = True, []
+        given = [value for value in (*args[1:2], kwargs.get("closure")) if value is not None]
+        if not given:
+            self._descend()
+            return None
+
+        def closure():
+            loss = given[0]()
+            self._descend()
+            return loss
+
+        return args[:1] + (closure, *args[2:]), {key: value for key, value in kwargs.items() if key != "closure"}
+
+    def _descend(self) -> None:
+        """From the gradients of backward to those that the optimizer is to see."""
+        method = self.method
+        if not method.topology_done:
+            self.moves = method.change_topology()
+        if self.moves:
+            method.before_optimizer_step()
+            return
+        for group in method.optimizer.param_groups:
+            for param in group["params"]:
+                self.set_aside.append((param, param.grad))
+                param.grad = None
+
+    def _after(self, optimizer, args: tuple, kwargs: dict) -> None:
+        for param, grad in self.set_aside:
+            if param.grad is None:
+                param.grad = grad
+        self.set_aside = []
+        if self.moves:
+            self.method.after_optimizer_step()
+        self.method.end_step()
+
+    def _in_backward(self, name: str, layer: Layer) -> Callable[[Tensor], Tensor | None]:
+        method = self.method
+
+        def mask(gradient: Tensor) -> Tensor | None:
+            if method.update_is_due and method.dense_backward:
+                if not method.moves_at_update or _several_processes():
+                    return None
+                method.gradients.add(name, layer.view(gradient))
+            return gradient * layer.view(method.masks[name])
+
+        return mask
+
+    # --- state --------------------------------------------------------------------------------------------------
+
+    def _save(self, optimizer, state: dict) -> dict:
+        return state | {KEY: {"method": self.method.name} | self.method.state_dict()}
+
+    def _load(self, optimizer, state: dict) -> dict:
+        own = state.get(KEY)
+        if own is None:
+            log.warning("the loaded optimizer state holds no masks: %s goes on with its own", self.method.name)
+            return state
+        if own["method"] != self.method.name:
+            raise UsageError(f"the loaded optimizer state is one of method {own['method']}, not of {self.method.name}")
+        self.method.load_state_dict({key: value for key, value in own.items() if key != "method"})
+        return {key: value for key, value in state.items() if key != KEY}
+
+
+def _several_processes() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
