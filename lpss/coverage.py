@@ -51,11 +51,13 @@ class Coverage:
     def line(self) -> str:
         """In one line: how much is masked, and what is not."""
         weights = sum(layer.parameter.numel() for layer in self.masked)
-        dense = "; ".join(f"{name} ({reason})" for name, reason in self.dense.items())
-        return (
-            f"masks cover {len(self.masked)} of {len(self.entries)} layers, {weights:,} of {self.parameters:,} parameters "
-            f"({self.share:.1%})" + (f"; dense: {dense}" if dense else "")
-        )
+        names: dict[str, list[str]] = {}
+        for name, reason in self.dense.items():
+            names.setdefault(reason, []).append(name)
+        dense = "; ".join(f"{_few(layers)} ({reason})" for reason, layers in names.items())
+        covered = f"{weights:,} of {self.parameters:,} parameters ({self.share:.1%})"
+        line = f"masks cover {len(self.masked)} of {len(self.entries)} layers, {covered}"
+        return f"{line}; dense: {dense}" if dense else line
 
     def __str__(self) -> str:
         rows = [("layer", "role", "type", "shape", "weights", "masked")]
@@ -115,6 +117,10 @@ def cover(
 
     entries = [Entry(layer, reason(layer)) for layer in layers]
     return Coverage(entries, sum(param.numel() for param in unwrap(net).parameters()))
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names if len(names) < 5 else [*names[:3], f"{len(names) - 3} more"])
 
 
 def _list(selectors: Iterable[Selector], key: str) -> list[Selector]:

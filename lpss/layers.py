@@ -141,7 +141,7 @@ def all_layers(net: nn.Module) -> list[Layer]:
     last = len(found) - 1
     layers = [_finished(layer, owners, index == 0, index == last) for index, layer in enumerate(found)]
     for name, param in net.named_parameters():
-        if id(param) not in seen and param.dim() > 1:
+        if id(param) not in seen and param.dim() > 1 and ".parametrizations." not in f".{name}":
             seen.add(id(param))
             layers.append(_other(net, name, param, owners))
     return layers
@@ -272,8 +272,6 @@ def _other(net: nn.Module, name: str, param: nn.Parameter, owners: dict[int, lis
         name, obstacle = prefix.replace(COMPILED, ""), "an embedding"
         if module.sparse:
             obstacle, asked = "an embedding with sparse gradients", False
-    elif ".parametrizations." in f".{name}":
-        obstacle, asked = "part of a parametrization", False
     return Layer(
         name,
         "embedding" if embedding else "parameter",

@@ -16,7 +16,6 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -112,7 +111,7 @@ class Attachment:
         method = self.method
 
         def mask(gradient: Tensor) -> Tensor | None:
-            if method.update_is_due and method.dense_backward:
+            if method.update_is_due:
                 if not method.moves_at_update or _several_processes():
                     return None
                 method.gradients.add(name, layer.view(gradient))

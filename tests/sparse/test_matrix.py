@@ -6,6 +6,7 @@ from dataclasses import fields
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from lpss import LpSGD, LpSGDm, Static, param_groups
 from lpss.sparse.distributions import active_counts
@@ -56,7 +57,27 @@ def cnn():
     )
 
 
-NETS = {"mlp": mlp, "cnn": cnn}
+class Foreign(nn.Module):
+    """Layers of every kind that keep their weights elsewhere, in another order, packed, tied or in a parametrization."""
+
+    def __init__(self):
+        super().__init__()
+        self.up = nn.ConvTranspose2d(1, 4, 3, stride=2)
+        self.patch = parametrizations.weight_norm(nn.Conv2d(4, 12, 3, stride=3))
+        self.attention = nn.MultiheadAttention(12, 2, batch_first=True)
+        self.recurrent = nn.GRU(12, 8, batch_first=True)
+        self.mix = nn.Bilinear(8, 8, 8)
+        self.scale = nn.Parameter(torch.ones(8, 8))
+        self.norm = parametrizations.spectral_norm(nn.Linear(8, 8))
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.patch(self.up(x).relu()).flatten(2).transpose(1, 2)
+        x = self.recurrent(x + self.attention(x, x, x)[0])[1][-1]
+        return self.head(x + self.norm(self.mix(x, x @ self.scale).relu()))
+
+
+NETS = {"mlp": mlp, "cnn": cnn, "foreign": Foreign}
 
 
 class Run:
@@ -68,17 +89,27 @@ class Run:
         torch.manual_seed(noise)  # from here on nothing may depend on torch's global generator
         self.optimizer = OPTIMIZERS[optimizer](self.net)
         method = METHODS[row.split()[0]]
-        self.method = method(self.net, self.optimizer, sparsity=SPARSITY, total_steps=STEPS, seed=3, **ROWS[row])
+        options = ROWS[row] | ({"include": ["scale"]} if net == "foreign" else {})
+        self.method = method(self.net, self.optimizer, sparsity=SPARSITY, total_steps=STEPS, seed=3, **options)
 
-    def train(self, steps, check=lambda run: None):
+    def train(self, steps, check=lambda run: None, loop="step"):
         for step in range(self.method.steps, self.method.steps + steps):
             generator = torch.Generator().manual_seed(step)
             y = torch.randint(3, (16,), generator=generator)
             x = torch.randn(16, 1, 6, 6, generator=generator) + y.view(-1, 1, 1, 1)
-            self.optimizer.zero_grad()
-            nn.functional.cross_entropy(self.net(x), y).backward()
-            self.method.step()
+
+            def loss(x=x, y=y):
+                self.optimizer.zero_grad()
+                loss = nn.functional.cross_entropy(self.net(x), y)
+                loss.backward()
+                return loss
+
+            LOOPS[loop](self, loss)
             check(self)
+        return self
+
+    def attach(self):
+        self.method.attach()
         return self
 
     def saved(self):
@@ -94,16 +125,27 @@ class Run:
         return self
 
 
+# What a training loop does with a function that returns the loss and leaves its gradients.
+LOOPS = {
+    "step": lambda run, loss: (loss(), run.method.step()),
+    "step, gradients masked early": lambda run, loss: (loss(), run.method.mask_gradients(), run.method.step()),
+    "step, closure": lambda run, loss: run.method.step(closure=loss),
+    "attached": lambda run, loss: (loss(), run.optimizer.step()),
+    "attached, step": lambda run, loss: (loss(), run.method.step()),
+    "attached, closure": lambda run, loss: run.optimizer.step(loss),
+}
+
+
 def check_step(run):
     """What holds after every step: weights and optimizer state are zero off the mask, neurons on their sphere."""
     for name, mask in run.method.masks.items():
         layer = run.method.masks.layers[name]
         weight, off = layer.weight.detach(), mask == 0
         assert torch.isfinite(weight).all() and not weight[off].any()
-        for key, value in run.optimizer.state[layer.weight].items():
-            if torch.is_tensor(value) and value.shape == weight.shape and key not in run.method.unmasked_state:
-                assert not value[off].any(), key
-        on_sphere = hasattr(run.optimizer, "p_of") and run.optimizer.p_of(layer.weight) is not None
+        for key, value in run.optimizer.state[layer.parameter].items():
+            if torch.is_tensor(value) and value.shape == layer.parameter.shape and key not in run.method.unmasked_state:
+                assert not layer.view(value)[off].any(), key
+        on_sphere = hasattr(run.optimizer, "p_of") and run.optimizer.p_of(layer.parameter) is not None
         if on_sphere and not run.method.unmasked_state:
             alive = mask.flatten(1).any(1)
             norms = weight.flatten(1).abs().pow(P).sum(1).pow(1 / P)
@@ -124,7 +166,8 @@ def check_end(method, start):
     an option says that they find their own; and the masks have moved where something moves them."""
     masks, config = method.masks, method.config
     shapes = {layer: tuple(mask.shape) for layer, mask in masks.items()}
-    counts = active_counts(shapes, method.sparsity, getattr(config, "distribution", "uniform"))
+    blocks = {name: layer.blocks for name, layer in masks.layers.items()}
+    counts = active_counts(shapes, method.sparsity, getattr(config, "distribution", "uniform"), blocks)
     if getattr(config, "exact_finish", True):
         assert sum(masks.active().values()) == sum(counts.values())
     else:
@@ -149,6 +192,19 @@ def test_matrix(row, optimizer, net):
     check_end(run.method, start)
     same(Run(row, optimizer, net, noise=1).restore(saved).train(STEPS - STEPS // 2), run)
     same(Run(row, optimizer, net, noise=2).train(STEPS), run)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("row", ROWS)
+def test_every_kind_of_loop_does_the_same_bit_by_bit(row, optimizer):
+    first, *others = (
+        Run(row, optimizer, "mlp").train(20, loop=loop)
+        if "attached" not in loop
+        else Run(row, optimizer, "mlp").attach().train(20, check_step, loop)
+        for loop in LOOPS
+    )
+    for other in others:
+        same(first, other)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

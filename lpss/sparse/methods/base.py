@@ -215,10 +215,10 @@ class Method:
 
     def mask_gradients(self) -> None:
         """Zero the gradients off the masks now, as `step` will do: call it after backward and before gradients are
-        clipped, so that their norm is that of the gradients that are used. The dense gradients that a topology update
-        needs are kept.
+        clipped, so that their norm is that of the gradients that are used. At a topology update the dense ones are kept,
+        for the update and for new connections.
         """
-        if self.update_is_due and self.dense_backward and not self.gradients:
+        if self.update_is_due and not self.gradients:
             self.gradients.keep()
         self.before_optimizer_step()
 
@@ -400,8 +400,8 @@ def _held(net: nn.Module, optimizer: torch.optim.Optimizer) -> set[int]:
     held = {id(param) for group in optimizer.param_groups for param in group["params"]}
     if not any(id(param) in held for param in net.parameters()):
         raise UsageError(
-            f"the optimizer holds no parameter of this {type(net).__name__}: it was made for another net, or before the "
-            "net's parameters were replaced"
+            f"the optimizer holds no parameter of this {type(net).__name__}: it was made for another net, or before "
+            "parameters were replaced"
         )
     return held
 
