@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from lpss.errors import UsageError
-from lpss.models import MLP, WRN, CNNFashionMnist, CNNMnist
 from lpss.layers import Layer, weight_layers
+from lpss.models import MLP, WRN, CNNFashionMnist, CNNMnist
 from lpss.roles import check_selectors, resolve_rule
 
 

@@ -64,6 +64,16 @@ def keeps_zeros(optimizer: torch.optim.Optimizer) -> bool:
     return type(optimizer) in _ELEMENTWISE or isinstance(optimizer, LatentWeights)
 
 
+def forget_curvature(optimizer: torch.optim.Optimizer) -> None:
+    """Have LBFGS begin again: its curvature is that of the weights that were active. Call it when masks have changed.
+
+    The state of other optimizers belongs to single weights, of which `Masks.update` takes care.
+    """
+    if isinstance(optimizer, torch.optim.LBFGS):
+        for state in optimizer.state.values():
+            state["n_iter"] = 0
+
+
 @torch.no_grad()
 def follow(optimizer: torch.optim.Optimizer, param: Tensor, mask: Tensor) -> bool:
     """See to it that the latent tensor of a weight that was written to from outside is this weight's.

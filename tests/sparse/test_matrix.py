@@ -58,7 +58,7 @@ def cnn():
 
 
 class Foreign(nn.Module):
-    """Layers of every kind that keep their weights elsewhere, in another order, packed, tied or in a parametrization."""
+    """Layers that keep their weights elsewhere, in another order, packed, or behind a parametrization."""
 
     def __init__(self):
         super().__init__()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lpss.coverage import Coverage
 from lpss.errors import UsageError
-from lpss.optim.protocol import follow, keeps_zeros, latent_weights
+from lpss.optim.protocol import follow, forget_curvature, keeps_zeros, latent_weights
 from lpss.options import check_range, make_options
 from lpss.schedules.cosine import cosine
 from lpss.sparse.attach import Attachment
@@ -177,6 +177,7 @@ class Method:
         if due and self._can_update():
             self.update()
             self.gradients.give_back()
+            forget_curvature(self.optimizer)
         return not due or self.moves_at_update
 
     def end_step(self) -> None:
@@ -215,8 +216,8 @@ class Method:
 
     def mask_gradients(self) -> None:
         """Zero the gradients off the masks now, as `step` will do: call it after backward and before gradients are
-        clipped, so that their norm is that of the gradients that are used. At a topology update the dense ones are kept,
-        for the update and for new connections.
+        clipped, so that their norm is that of the gradients that are used. At a topology update the dense ones are
+        kept, for the update and for new connections.
         """
         if self.update_is_due and not self.gradients:
             self.gradients.keep()
@@ -243,6 +244,18 @@ class Method:
             follow(self.optimizer, layer.parameter, layer.view(self.masks[name]))
         self.masks.note_weights()
         return wrong
+
+    @torch.no_grad()
+    def take_masks(self, masks: Mapping[str, Tensor]) -> None:
+        """Go on with other masks (as of `masks.state_dict()`) and the weights that the net has been given with them.
+
+        The optimizer's state is zero off the masks afterwards, and its latent tensors are those of the weights. Raises
+        UsageError for the masks of another net.
+        """
+        self.masks.load_state_dict(masks)
+        for name, mask in self.masks.items():
+            self.masks.update(name, mask.bool(), self.optimizer, self.unmasked_state)
+        self.repair()
 
     @property
     def coverage(self) -> Coverage:
