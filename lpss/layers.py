@@ -28,7 +28,6 @@ from lpss.errors import UsageError
 
 ROLES = ("stem", "conv", "shortcut", "linear", "attention", "recurrent", "embedding", "parameter", "head")
 ASKED_ROLES = ("embedding", "parameter")  # of what is masked only when asked for
-COMPILED = "_orig_mod."  # in the names of what torch.compile has wrapped
 Selector = str | type
 
 _PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Bilinear)
@@ -100,6 +99,11 @@ class Layer:
         )
 
 
+def plain_name(name: str) -> str:
+    """The name of a module or parameter in the net as it was written, without what torch.compile adds to it."""
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+
 def unwrap(net: nn.Module) -> nn.Module:
     """The net itself, where it is wrapped for several devices. Raises UsageError for parameters that are sharded."""
     while isinstance(net, (DistributedDataParallel, DataParallel)):
@@ -134,7 +138,7 @@ def all_layers(net: nn.Module) -> list[Layer]:
     owners = _owners(net)
     found, seen = [], set()
     for prefix, module in net.named_modules():
-        for layer in _layers_of(prefix.replace(COMPILED, ""), module):
+        for layer in _layers_of(plain_name(prefix), module):
             if id(layer.parameter) not in seen:
                 seen.add(id(layer.parameter))
                 found.append(layer)
@@ -240,7 +244,7 @@ def _owners(net: nn.Module) -> dict[int, list[str]]:
     for prefix, module in net.named_modules():  # a module that is used twice is one module
         for name, param in module._parameters.items():
             if param is not None:
-                owners.setdefault(id(param), []).append(f"{prefix}.{name}".strip(".").replace(COMPILED, ""))
+                owners.setdefault(id(param), []).append(plain_name(f"{prefix}.{name}".strip(".")))
     return owners
 
 
@@ -264,12 +268,12 @@ def _other(net: nn.Module, name: str, param: nn.Parameter, owners: dict[int, lis
     """A parameter of two or more dims that belongs to no kind of layer known here."""
     prefix, _, attribute = name.rpartition(".")
     module = net.get_submodule(prefix)
-    name = name.replace(COMPILED, "")
+    name = plain_name(name)
     embedding = isinstance(module, (nn.Embedding, nn.EmbeddingBag))
     obstacle = f"a parameter of {type(module).__name__}"
     asked = param.is_floating_point()
     if embedding:
-        name, obstacle = prefix.replace(COMPILED, ""), "an embedding"
+        name, obstacle = plain_name(prefix), "an embedding"
         if module.sparse:
             obstacle, asked = "an embedding with sparse gradients", False
     return Layer(

@@ -10,7 +10,7 @@ from torch import nn
 
 from lpss.errors import DataError
 from lpss.files import write_atomically
-from lpss.layers import COMPILED
+from lpss.layers import plain_name
 from lpss.sparse.methods import Method
 
 

@@ -90,7 +90,7 @@ def test_lbfgs_moves_no_weight_off_the_mask(name, attached):
     if attached:
         method.attach()
     losses = []
-    for step in range(STEPS):
+    for _ in range(STEPS):
         closure = loss_of(net, method.optimizer, 0)
         loss = method.optimizer.step(closure) if attached else method.step(closure=closure)
         losses.append(loss.item())
@@ -312,4 +312,6 @@ def test_new_connections_get_their_clipped_gradient_at_an_update():
         moved = method.masks.layers[name].weight.detach()
         torch.testing.assert_close(moved[new], (-dense[name] * 0.01 / norm)[new], rtol=1e-4, atol=1e-9)
         stays = (mask == 1) & (old[name] == 1)
-        torch.testing.assert_close(moved[stays], (before[name] - dense[name] * 0.01 / norm)[stays], rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(
+            moved[stays], (before[name] - dense[name] * 0.01 / norm)[stays], rtol=1e-4, atol=1e-7
+        )
