@@ -256,7 +256,9 @@ def test_embeddings_and_bare_parameters_are_masked_if_asked_for():
     with pytest.raises(UsageError, match="'table' cannot be masked .*sparse gradients"):
         static(Net(), include=["table"])
     for wrong in ("scale", "nothing"):
-        with pytest.raises(UsageError, match=f"mask.include: '{wrong}' is no role .* matches no layer of: head, embed"):
+        with pytest.raises(
+            UsageError, match=f"mask.include: '{wrong}' is no role .* matches no layer of: head, experts"
+        ):
             static(Net(), include=[wrong])
     with pytest.raises(UsageError, match="mask.include must be a list of names, got 'embed'"):
         static(Net(), include="embed")

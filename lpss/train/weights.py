@@ -19,7 +19,7 @@ def save_weights(path: Path, net: nn.Module, method: Method) -> None:
 
     Of a compiled net under the names of the net itself.
     """
-    tensors = {f"net.{key.replace(COMPILED, '')}": value for key, value in net.state_dict().items()}
+    tensors = {f"net.{plain_name(key)}": value for key, value in net.state_dict().items()}
     tensors |= {f"mask.{name}": mask for name, mask in method.masks.state_dict().items()}
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     write_atomically(path, lambda temporary: save_file(tensors, temporary))
