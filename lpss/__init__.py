@@ -16,6 +16,8 @@ _HOME = {
     "LpSGD": "lpss.optim.lpsgd",
     "LpSGDm": "lpss.optim.lpsgd",
     "param_groups": "lpss.optim.groups",
+    "keep_scale": "lpss.optim.gain",
+    "remove_gains": "lpss.optim.gain",
     "hoyer_sparsity": "lpss.sphere",
     "Masks": "lpss.sparse.masks",
     "SparseAverage": "lpss.sparse.average",

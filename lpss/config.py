@@ -23,9 +23,12 @@ from lpss.options import check_range
 
 # Settings that are not part of a run's identity: where it computes, reads and writes, how it is saved and launched.
 INCIDENTAL = {"incidental": True}
+# Settings that came later: at their default they are left out of the hash, which runs of before then keep.
+LATER = {"later": True}
 RERUN = ("never", "diverged", "changed", "always")
 PRECISIONS = ("float32", "tf32", "bfloat16")
 MODES = ("auto", True, False)
+GAINS = ("auto", "none", "fixed", "learned")
 MOST_THREADS = 1024  # far more than this cannot be started
 GROUPS = ("dataset", "model", "optimizer", "method", "schedule")
 
@@ -63,17 +66,29 @@ class LayerRule:
 
 
 @dataclass
+class SphereRule(LayerRule):
+    """`gain`: whether neurons on the sphere are multiplied by the norm they had before: none, fixed, learned, or auto,
+    which is fixed for a run that begins with trained weights (`init`)."""
+
+    gain: str = field(default="auto", metadata=LATER)
+
+
+@dataclass
 class MaskRule(LayerRule):
-    """`rescale`: whether neurons are scaled to the inputs that the first mask leaves them."""
+    """`include`: layers that are masked only when asked for (embeddings, bare parameters, shared weights), by role, type
+    or name pattern. `rescale`: whether neurons are scaled to the inputs that the first mask leaves them."""
 
     rescale: bool = False
+    include: list[str] = field(default_factory=list, metadata=LATER)
 
 
 @dataclass
 class RunConfig:
-    """One run. `experiment_name` labels the runs of an experiment file; `plugins` are modules to import first;
-    `threads` is the number of CPU threads, null for torch's own choice; `rerun` says which runs that have ended are
-    trained again: never, diverged, changed (its data, plugins, code paths or files are not what they were), always."""
+    """One run. `experiment_name` labels the runs of an experiment file; `plugins` are modules to import first; `init` is
+    a file of trained weights to begin with, a run's folder, or a folder that holds the run of the same data set, model
+    and seed; `threads` is the number of CPU threads, null for torch's own choice; `rerun` says which runs that have
+    ended are trained again: never, diverged, changed (its data, plugins, code paths or files are not what they were),
+    always."""
 
     dataset: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
@@ -82,6 +97,7 @@ class RunConfig:
     schedule: dict[str, Any] = field(default_factory=dict)
     sparsity: float = 0.9
     seed: int = 0
+    init: Optional[str] = field(default=None, metadata=LATER)  # noqa: UP045
     device: str = field(default="auto", metadata=INCIDENTAL)
     threads: Optional[int] = field(default=None, metadata=INCIDENTAL)  # noqa: UP045
     output: str = field(default="outputs", metadata=INCIDENTAL)
@@ -90,7 +106,7 @@ class RunConfig:
     plugins: list[str] = field(default_factory=list)
     data: DataConfig = field(default_factory=DataConfig, metadata=INCIDENTAL)
     train: TrainConfig = field(default_factory=TrainConfig)
-    sphere: LayerRule = field(default_factory=lambda: LayerRule(["head"]))
+    sphere: SphereRule = field(default_factory=lambda: SphereRule(["head"]))
     mask: MaskRule = field(default_factory=MaskRule)
 
     def to_dict(self) -> dict:
@@ -98,26 +114,36 @@ class RunConfig:
         return dataclasses.asdict(self)
 
 
-def incidental_settings(schema: type = RunConfig, prefix: str = "") -> set[str]:
+def incidental_settings() -> set[str]:
     """The dotted keys of settings that are no part of a run's identity."""
-    keys = set()
+    return set(_marked("incidental"))
+
+
+def _marked(mark: str, schema: type = RunConfig, prefix: str = "") -> dict[str, dataclasses.Field]:
+    """Dotted key -> field, of settings with this mark in their metadata."""
+    found = {}
     for one in dataclasses.fields(schema):
-        if one.metadata.get("incidental"):
-            keys.add(prefix + one.name)
+        if one.metadata.get(mark):
+            found[prefix + one.name] = one
         elif dataclasses.is_dataclass(one.type):
-            keys |= incidental_settings(one.type, f"{prefix}{one.name}.")
-    return keys
+            found |= _marked(mark, one.type, f"{prefix}{one.name}.")
+    return found
+
+
+def _default(setting: dataclasses.Field) -> Any:
+    return setting.default if setting.default_factory is dataclasses.MISSING else setting.default_factory()
 
 
 def config_hash(config: RunConfig) -> str:
     """12 hex digits over every setting that decides the result, the run's identity."""
     settings = config.to_dict()
-    for key in incidental_settings():
+    for key, one in (_marked("incidental") | _marked("later")).items():
         *groups, last = key.split(".")
         group = settings
         for name in groups:
             group = group[name]
-        del group[last]
+        if one.metadata.get("incidental") or group[last] == _default(one):
+            del group[last]
     text = json.dumps(settings, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -161,7 +187,10 @@ def _check(run: RunConfig) -> None:
         raise UsageError(f"threads must be at least 1 (and at most {MOST_THREADS}), or null, got {run.threads}")
     if not 0 <= run.seed < 2**31:
         raise UsageError(f"seed must be in [0, 2^31), got {run.seed}")
-    lists = {"plugins": run.plugins, "sphere.exclude": run.sphere.exclude, "mask.exclude": run.mask.exclude}
+    if run.sphere.gain not in GAINS:
+        raise UsageError(f"sphere.gain must be one of {', '.join(GAINS)}; got {run.sphere.gain!r}")
+    lists = {"plugins": run.plugins, "sphere.exclude": run.sphere.exclude}
+    lists |= {"mask.exclude": run.mask.exclude, "mask.include": run.mask.include}
     for key, names in lists.items():
         if not all(isinstance(name, str) for name in names):  # OmegaConf lets a list in a list of strings pass
             raise UsageError(f"{key} must be a list of names, got {names}")

@@ -23,10 +23,13 @@ def layer_p(
     what makes predictions confident. `include` lists layers that are on it only when asked for: embeddings, bare
     parameters, weights that several modules share. Raises UsageError for a rule or selector that fits nothing.
     """
-    return {layer.name: value for layer, value in _with_p(net, p, exclude, include, sparsity)}
+    return {layer.name: value for layer, value in layers_with_p(net, p, exclude, include, sparsity)}
 
 
-def _with_p(net, p, exclude, include, sparsity) -> list[tuple[Layer, float | None]]:
+def layers_with_p(
+    net: nn.Module, p, exclude: Sequence[Selector], include: Sequence[Selector], sparsity: float
+) -> list[tuple[Layer, float | None]]:
+    """Each layer with its p; see `layer_p`."""
     coverage = cover(net, include=include, exclude=exclude, key="sphere")
     layers = [entry.layer for entry in coverage.entries if entry.reason is None or not entry.layer.asked]
     check_selectors(rule_selectors(p), layers, "optimizer.p")
@@ -59,7 +62,7 @@ def param_groups(
     Raises UsageError for a rule or selector that fits nothing.
     """
     on_sphere: dict[tuple[float, int], list] = {}
-    for layer, value in _with_p(net, p, exclude, include, sparsity):
+    for layer, value in layers_with_p(net, p, exclude, include, sparsity):
         if value is not None:
             on_sphere.setdefault((float(value), layer.neuron_dim), []).append(layer.parameter)
     placed = {id(param) for params in on_sphere.values() for param in params}

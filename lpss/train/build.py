@@ -10,6 +10,7 @@ from torch import nn
 from lpss.data import AugmentConfig, Batches, Dataset, eval_batches, hold_out, load
 from lpss.models import build_model
 from lpss.optim.build import build_optimizer
+from lpss.optim.gain import keep_scale
 from lpss.optim.groups import layer_p
 from lpss.registries import DATASETS, METHODS
 from lpss.schedules import build_schedule
@@ -19,6 +20,7 @@ from lpss.train.cost import Cost
 from lpss.train.distributed import SINGLE_PROCESS, Processes
 from lpss.train.environment import choose_device, reset_peak_memory
 from lpss.train.fingerprint import fingerprints
+from lpss.train.pretrained import find_weights, load_pretrained
 from lpss.train.resolve import ResolvedRun
 from lpss.train.step import TrainStep, make_step
 
@@ -77,6 +79,16 @@ def build(run: ResolvedRun, processes: Processes = SINGLE_PROCESS) -> Parts:
     net = build_model(config.model, data.input_shape, data.classes).to(device)
     net = compute.apply(processes.synchronous_norms(net, device), device)
     schedule = build_schedule(config.schedule)
+    if config.init is not None:
+        prints["init"] = load_pretrained(net, find_weights(config))
+    if config.sphere.gain in ("fixed", "learned"):
+        keep_scale(
+            net,
+            config.optimizer.get("p"),
+            exclude=config.sphere.exclude,
+            sparsity=config.sparsity,
+            learned=config.sphere.gain == "learned",
+        )
     optimizer = build_optimizer(net, config.optimizer, exclude=config.sphere.exclude, sparsity=config.sparsity)
     method = METHODS.find(config.method["name"])(
         net,
@@ -84,7 +96,9 @@ def build(run: ResolvedRun, processes: Processes = SINGLE_PROCESS) -> Parts:
         sparsity=config.sparsity,
         total_steps=total_steps,
         exclude=config.mask.exclude,
+        include=config.mask.include,
         rescale=config.mask.rescale,
+        pretrained=config.init is not None,
         seed=config.seed,
         **{key: value for key, value in config.method.items() if key != "name"},
     )

@@ -56,6 +56,10 @@ def resolve(config: RunConfig) -> ResolvedRun:
     AugmentConfig.of(config.dataset["augment"])
     if config.method["name"] == "dense":
         config.sparsity = 0.0
+    if config.init is not None and config.sphere.gain == "auto":
+        config.sphere.gain = "fixed"
+    elif config.init is None and config.sphere.gain == "none":
+        config.sphere.gain = "auto"
     return ResolvedRun(config, config_hash(config))
 
 

@@ -142,6 +142,7 @@ class Session:
             except Diverged as error:
                 status = DIVERGED
                 log.warning("%s: %s", self.run.label, error)
+            self.parts.method.repair()  # what is reported and saved is what the masks say
             result = self.result(status)
             if self.processes.is_main:
                 result = self._write(result)

@@ -10,16 +10,16 @@ from torch import nn
 
 from lpss.errors import DataError
 from lpss.files import write_atomically
-from lpss.layers import plain_name
+from lpss.optim.gain import without_gains
 from lpss.sparse.methods import Method
 
 
 def save_weights(path: Path, net: nn.Module, method: Method) -> None:
     """Write the net's state dict as `net.<key>` and the masks as `mask.<layer>` (bool). Raises LpssError.
 
-    Of a compiled net under the names of the net itself.
+    Of a compiled net under the names of the net itself, and with gains multiplied into their weights.
     """
-    tensors = {f"net.{plain_name(key)}": value for key, value in net.state_dict().items()}
+    tensors = {f"net.{key}": value for key, value in without_gains(net).items()}
     tensors |= {f"mask.{name}": mask for name, mask in method.masks.state_dict().items()}
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     write_atomically(path, lambda temporary: save_file(tensors, temporary))

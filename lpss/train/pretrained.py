@@ -1,0 +1,93 @@
+"""Trained weights to begin with: `init=` a file, a run's folder, or a folder with the run of the same data and seed."""
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from lpss.config import RunConfig
+from lpss.errors import DataError, UsageError
+from lpss.files import checksum
+
+WEIGHTS = "weights.safetensors"
+
+
+def find_weights(config: RunConfig) -> Path:
+    """The file that `config.init` means; of several runs that fit, the dense one. Raises UsageError where there is none,
+    or more than one."""
+    path = Path(config.init).expanduser()
+    if path.name == "run.json":
+        path = path.parent
+    if path.is_file():
+        return path
+    if (path / WEIGHTS).is_file():
+        return path / WEIGHTS
+    if not path.is_dir():
+        raise UsageError(f"init={config.init}: there is no such file or folder")
+    runs = [
+        (record.parent / WEIGHTS, run) for record in sorted(path.rglob("run.json")) if (run := _fit(record, config))
+    ]
+    runs = [(weights, run) for weights, run in runs if weights.is_file()]
+    found = [weights for weights, run in runs if len(runs) == 1 or run.get("method") == "dense"]
+    wanted = f"data set {config.dataset['name']}, model {config.model['name']} and seed {config.seed}"
+    if not found:
+        raise UsageError(f"init={config.init}: the folder holds no weights of a finished dense run of {wanted}")
+    if len(found) > 1:
+        folders = ", ".join(str(one.parent) for one in found[:3])
+        raise UsageError(f"init={config.init}: {len(found)} dense runs of {wanted}, name one of them: {folders}")
+    return found[0]
+
+
+def _fit(record: Path, config: RunConfig) -> dict | None:
+    """The run's record, if the run is finished and of the same data set, model and seed."""
+    try:
+        run = json.loads(record.read_text(encoding="utf-8"))
+        same = run["config"]["dataset"]["name"] == config.dataset["name"] and run["config"]["model"] == config.model
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return run if same and run.get("seed") == config.seed and run.get("status") == "finished" else None
+
+
+def load_pretrained(net: nn.Module, path: Path) -> str:
+    """Load the file's weights into the net; returns its SHA-256 in hex.
+
+    The file is a run's weights.safetensors, any other .safetensors, or a state dict that torch.save has written (also
+    as `state_dict`, `model` or `net` in a checkpoint). Raises DataError for what cannot be read or does not fit.
+    """
+    tensors = _read(path)
+    own = net.state_dict()
+    missing, unknown = [sorted(a - b) for a, b in ((own.keys(), tensors.keys()), (tensors.keys(), own.keys()))]
+    if missing or unknown:
+        which = f"it lacks {', '.join(missing[:3])}" if missing else f"the net has no {', '.join(unknown[:3])}"
+        raise DataError(f"init: {path} holds the weights of another net: {which}")
+    for name, value in tensors.items():
+        if value.shape != own[name].shape:
+            shapes = f"{name} is {tuple(value.shape)} there, {tuple(own[name].shape)} here"
+            raise DataError(f"init: {path} holds the weights of another net: {shapes}")
+    net.load_state_dict(tensors)
+    return checksum(path)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(f"init: {path} cannot be read as weights: {reason}") from None
+    for key in ("state_dict", "model", "net"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping) or not all(torch.is_tensor(value) for value in content.values()):
+        raise DataError(f"init: {path} holds no weights: a mapping from names to tensors is expected")
+    if any(name.startswith("mask.") for name in content):  # a run's own file
+        content = {name[4:]: value for name, value in content.items() if name.startswith("net.")}
+    return dict(content)
