@@ -75,8 +75,8 @@ class SphereRule(LayerRule):
 
 @dataclass
 class MaskRule(LayerRule):
-    """`include`: layers that are masked only when asked for (embeddings, bare parameters, shared weights), by role, type
-    or name pattern. `rescale`: whether neurons are scaled to the inputs that the first mask leaves them."""
+    """`include`: layers that are masked only when asked for (embeddings, bare parameters, shared weights), by role,
+    type or name pattern. `rescale`: whether neurons are scaled to the inputs that the first mask leaves them."""
 
     rescale: bool = False
     include: list[str] = field(default_factory=list, metadata=LATER)
@@ -84,11 +84,11 @@ class MaskRule(LayerRule):
 
 @dataclass
 class RunConfig:
-    """One run. `experiment_name` labels the runs of an experiment file; `plugins` are modules to import first; `init` is
-    a file of trained weights to begin with, a run's folder, or a folder that holds the run of the same data set, model
-    and seed; `threads` is the number of CPU threads, null for torch's own choice; `rerun` says which runs that have
-    ended are trained again: never, diverged, changed (its data, plugins, code paths or files are not what they were),
-    always."""
+    """One run. `experiment_name` labels the runs of an experiment file; `plugins` are modules to import first; `init`
+    is a file of trained weights to begin with, a run's folder, or a folder that holds the run of the same data set,
+    model and seed; `threads` is the number of CPU threads, null for torch's own choice; `rerun` says which runs that
+    have ended are trained again: never, diverged, changed (its data, plugins, code paths or files are not what they
+    were), always."""
 
     dataset: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)

@@ -18,8 +18,10 @@ WEIGHTS = "weights.safetensors"
 
 
 def find_weights(config: RunConfig) -> Path:
-    """The file that `config.init` means; of several runs that fit, the dense one. Raises UsageError where there is none,
-    or more than one."""
+    """The file that `config.init` means; of several runs that fit, the dense one.
+
+    Raises UsageError where there is none, or more than one.
+    """
     path = Path(config.init).expanduser()
     if path.name == "run.json":
         path = path.parent
