@@ -2,7 +2,9 @@
 
 Lightning's order when it fits, on which this relies: weights of a checkpoint, `on_load_checkpoint`, optimizers,
 `on_fit_start`, the optimizers' state, sanity check, training. So the method is attached in `on_fit_start`, from the
-checkpoint's masks, before any forward pass; and the optimizer's state is loaded through the method's hooks.
+checkpoint's masks, before any forward pass; and the optimizer's state is loaded through the method's hooks. An optimizer
+such as LpSGDm puts the weights on their spheres when it is made, which changes their last bits: the checkpoint's are
+loaded once more then.
 """
 
 import math
@@ -49,7 +51,7 @@ class SparseTraining(Callback):
     ):
         self.recipe = Recipe(method, sparsity, total_steps, options)
         self.optimizer = optimizer
-        self.loaded: list[dict | None] | None = None  # what each optimizer's state in the checkpoint holds of a method
+        self.checkpoint: dict | None = None  # that is being loaded
 
     @property
     def method(self) -> Method | None:
@@ -57,21 +59,29 @@ class SparseTraining(Callback):
         return self.recipe.method
 
     def on_load_checkpoint(self, trainer, pl_module, checkpoint: dict) -> None:
-        self.loaded = [state.get(KEY) for state in checkpoint.get("optimizer_states", [])]
-        if trainer.state.fn != "fit" and self.method is not None and self.recipe.net is pl_module:
-            saved = self._chosen(self.loaded)
-            if saved is not None:  # the net has been given a checkpoint's weights to test them
+        if trainer.state.fn == "fit":
+            self.checkpoint = checkpoint
+        elif self.method is not None and self.recipe.net is pl_module:  # which has its weights by now
+            saved = self._saved(checkpoint)
+            if saved is not None:
                 self.recipe.load(saved)
 
     def on_fit_start(self, trainer, pl_module) -> None:
-        loaded, self.loaded = self.loaded, None
-        optimizer = self._chosen(trainer.optimizers)
-        saved = None if loaded is None else self._chosen(loaded)
+        checkpoint, self.checkpoint = self.checkpoint, None
+        optimizer, saved = self._chosen(trainer.optimizers), None
+        if checkpoint is not None:
+            saved = self._saved(checkpoint)
+            trainer.strategy.load_model_state_dict(checkpoint, strict=pl_module.strict_loading)
         total_steps = self.recipe.total_steps or _total_steps(trainer)
-        self.recipe.attach(pl_module, optimizer, total_steps, saved, resumed=loaded is not None)
+        self.recipe.attach(pl_module, optimizer, total_steps, saved, resumed=checkpoint is not None)
 
     def on_train_epoch_end(self, trainer, pl_module) -> None:
         pl_module.log("sparsity", self.method.masks.sparsity_weights())
+
+    def _saved(self, checkpoint: dict) -> dict | None:
+        """What the checkpoint holds of a method."""
+        states = checkpoint.get("optimizer_states")
+        return self._chosen(states).get(KEY) if states else None
 
     def _chosen(self, of_each_optimizer: list):
         count, index = len(of_each_optimizer), self.optimizer

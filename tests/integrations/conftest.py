@@ -1,6 +1,6 @@
 """What the tests of all trainers share: a net, data, optimizers, and the plain loop that trainers are compared with."""
 
-from types import SimpleNamespace
+import sys
 
 import pytest
 import torch
@@ -42,6 +42,7 @@ def make_data() -> torch.utils.data.TensorDataset:
 def plain_loop(net, optimizer, method, epochs: int, accumulate: int = 1) -> list[float]:
     """Training as one writes it by hand, in the data's order; returns the norms of masked gradients before clipping."""
     data, norms = make_data(), []
+    params = [param for group in optimizer.param_groups for param in group["params"]]
     for _ in range(epochs):
         for index in range(BATCHES):
             x, y = data[index * SIZE : (index + 1) * SIZE]
@@ -50,7 +51,7 @@ def plain_loop(net, optimizer, method, epochs: int, accumulate: int = 1) -> list
             (nn.functional.cross_entropy(net(x), y) / accumulate).backward()
             if (index + 1) % accumulate == 0:
                 method.mask_gradients()
-                norms.append(float(nn.utils.clip_grad_norm_(net.parameters(), CLIP)))
+                norms.append(float(nn.utils.clip_grad_norm_(params, CLIP)))
                 method.step()
     return norms
 
@@ -75,18 +76,7 @@ def assert_sparse(weights: dict, masks: dict, suffix: str = ".weight") -> None:
         assert (mask == 0).any() and not weight[mask == 0].any() and weight[mask != 0].any(), name
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def common():
-    return SimpleNamespace(
-        Net=Net,
-        BATCHES=BATCHES,
-        SIZE=SIZE,
-        CLIP=CLIP,
-        make_net=make_net,
-        make_optimizer=make_optimizer,
-        make_data=make_data,
-        plain_loop=plain_loop,
-        assert_same=assert_same,
-        assert_same_masks=assert_same_masks,
-        assert_sparse=assert_sparse,
-    )
+    """This module."""
+    return sys.modules[__name__]
