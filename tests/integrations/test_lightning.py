@@ -195,12 +195,12 @@ def test_training_without_a_known_end_needs_total_steps(module, fit):
     assert callback.method.total_steps == 7
 
 
-def test_a_checkpoint_of_a_dense_run_needs_pretrained_and_its_momentum_revives_nothing(common, module, fit, tmp_path):
+def test_a_checkpoint_of_a_dense_run_needs_pretrained_and_its_momentum_revives_nothing(module, fit, tmp_path):
     fit(module(), max_epochs=2)
-    with pytest.raises(UsageError, match="holds no masks of rigl.*pretrained=True"):
-        fit(module(seed=9), SparseTraining("rigl", **METHOD), ckpt_path=checkpoint(tmp_path, 1))
-    callback, trained = SparseTraining("rigl", **METHOD, pretrained=True), module(seed=9)
-    fit(trained, callback, ckpt_path=checkpoint(tmp_path, 1), max_epochs=3)
+    with pytest.raises(UsageError, match="holds no masks of static.*pretrained=True"):
+        fit(module(seed=9), SparseTraining("static", sparsity=0.8), ckpt_path=checkpoint(tmp_path, 1))
+    callback = SparseTraining("static", sparsity=0.8, pretrained=True)
+    fit(module(seed=9), callback, ckpt_path=checkpoint(tmp_path, 1), max_epochs=3)
     assert callback.method.masks.sparsity_weights() == pytest.approx(0.8, abs=1e-3)
     assert not any(callback.method.masks.off_mask().values())
 
