@@ -2,9 +2,9 @@
 
 Lightning's order when it fits, on which this relies: weights of a checkpoint, `on_load_checkpoint`, optimizers,
 `on_fit_start`, the optimizers' state, sanity check, training. So the method is attached in `on_fit_start`, from the
-checkpoint's masks, before any forward pass; and the optimizer's state is loaded through the method's hooks. An optimizer
-such as LpSGDm puts the weights on their spheres when it is made, which changes their last bits: the checkpoint's are
-loaded once more then.
+checkpoint's masks, before any forward pass; and the optimizer's state is loaded through the method's hooks. An
+optimizer such as LpSGDm puts the weights on their spheres when it is made, which changes their last bits: the
+checkpoint's are loaded once more then.
 """
 
 import math

@@ -36,13 +36,18 @@ def make_optimizer(kind: str, net: nn.Module) -> torch.optim.Optimizer:
 def make_data() -> torch.utils.data.TensorDataset:
     generator = torch.Generator().manual_seed(1)
     y = torch.randint(5, (BATCHES * SIZE,), generator=generator)
-    return torch.utils.data.TensorDataset(torch.randn(len(y), 20, generator=generator) + nn.functional.one_hot(y, 20), y)
+    return torch.utils.data.TensorDataset(
+        torch.randn(len(y), 20, generator=generator) + nn.functional.one_hot(y, 20), y
+    )
 
 
-def plain_loop(net, optimizer, method, epochs: int, accumulate: int = 1) -> list[float]:
-    """Training as one writes it by hand, in the data's order; returns the norms of masked gradients before clipping."""
+def plain_loop(net, optimizer, method, epochs: int, accumulate: int = 1, params=None) -> list[float]:
+    """Training as one writes it by hand, in the data's order; returns the norms of masked gradients before clipping.
+
+    `params` is the order in which gradients are added up for their norm: that of the optimizer, unless it is given.
+    """
     data, norms = make_data(), []
-    params = [param for group in optimizer.param_groups for param in group["params"]]
+    params = params or [param for group in optimizer.param_groups for param in group["params"]]
     for _ in range(epochs):
         for index in range(BATCHES):
             x, y = data[index * SIZE : (index + 1) * SIZE]
@@ -69,11 +74,14 @@ def assert_same_masks(first, second) -> None:
         assert torch.equal(first.masks[name], second.masks[name]), name
 
 
-def assert_sparse(weights: dict, masks: dict, suffix: str = ".weight") -> None:
-    """Saved weights are zero off the saved masks, which are sparse."""
+def assert_sparse(weights: dict, masks: dict, suffix: str = ".weight") -> float:
+    """Saved weights are zero off the saved masks; returns the share of weights that are."""
+    zeros = 0
     for name, mask in masks.items():
         weight = weights[name + suffix]
         assert (mask == 0).any() and not weight[mask == 0].any() and weight[mask != 0].any(), name
+        zeros += int(((weight == 0) & (mask == 0)).sum())
+    return zeros / sum(mask.numel() for mask in masks.values())
 
 
 @pytest.fixture(scope="session")
