@@ -15,7 +15,7 @@ from lpss.integrations.lightning import SparseTraining  # noqa: E402
 METHOD = {"sparsity": 0.8, "update_every": 3, "begin": 0.0, "seed": 5}
 EPOCHS = 4
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*(num_workers|val_dataloader|dirpath has changed|exists and is not empty|logging interval)"
+    "ignore:.*(num_workers|val_dataloader|dirpath has changed|exists and is not empty|logging interval|LeafSpec)"
 )
 
 
