@@ -15,6 +15,7 @@ BELOW = {
     "models": set(),
     "optim": set(),
     "sparse": {"optim", "schedules", "theory"},
+    "integrations": {"sparse"},
     "train": {"data", "models", "optim", "schedules", "sparse"},
     "report": set(),
     "paper": {"report", "schedules", "theory"},

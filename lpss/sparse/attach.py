@@ -5,6 +5,9 @@
     in backward               gradients are masked as they are computed, before anything can clip them
     optimizer.state_dict()    holds the method's state, too, and optimizer.load_state_dict() takes it back
 
+The saved state stands under `lpss`, and in the first group, too, where torch hands on what it does not know: a trainer
+that loads the optimizer's state before any method is attached does not lose the masks (`take_saved`).
+
 With a closure, gradients exist only inside it: topology and masks follow its first evaluation. At a step that updates
 the topology without moving the weights (RigL), the optimizer is given no gradients.
 
@@ -13,11 +16,12 @@ must not be kept, since averaging comes later.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import torch.distributed as dist
 from torch import Tensor
+from torch.optim import Optimizer
 
 from lpss.errors import UsageError
 from lpss.layers import Layer
@@ -27,6 +31,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 KEY = "lpss"  # of the method's state in the optimizer's
+
+
+def take_saved(optimizer: Optimizer) -> dict | None:
+    """What a method's `attach` had saved with the state that this optimizer has loaded since, before a method is
+    attached to it; None if there is nothing. The optimizer no longer holds it then."""
+    return optimizer.param_groups[0].pop(KEY, None)
+
+
+def state_of(name: str, saved: Mapping) -> dict:
+    """What a method takes as `state`, of what `attach` has saved. Raises UsageError for that of another method."""
+    if saved["method"] != name:
+        raise UsageError(f"the loaded optimizer state is one of method {saved['method']}, not of {name}")
+    return {key: value for key, value in saved.items() if key != "method"}
 
 
 class Attachment:
@@ -39,6 +56,7 @@ class Attachment:
         self.method, self.gradients = method, gradients
         self.handles: list = []
         self.moves = True
+        self.loaded_masks = True
         self.set_aside: list[tuple[Tensor, Tensor | None]] = []
 
     def attach(self) -> "Attachment":
@@ -49,6 +67,7 @@ class Attachment:
             self.handles += [
                 optimizer.register_state_dict_post_hook(self._save),
                 optimizer.register_load_state_dict_pre_hook(self._load),
+                optimizer.register_load_state_dict_post_hook(self._loaded),
             ]
             if method.masks_gradients:
                 self.handles += [
@@ -122,17 +141,29 @@ class Attachment:
     # --- state --------------------------------------------------------------------------------------------------
 
     def _save(self, optimizer, state: dict) -> dict:
-        return state | {KEY: {"method": self.method.name} | self.method.state_dict()}
+        own = {"method": self.method.name} | self.method.state_dict()
+        first, *others = state["param_groups"]
+        return state | {KEY: own, "param_groups": [first | {KEY: own}, *others]}
 
     def _load(self, optimizer, state: dict) -> dict:
-        own = state.get(KEY)
-        if own is None:
+        first, *others = state["param_groups"]
+        own = state.get(KEY, first.get(KEY))
+        self.loaded_masks = own is not None
+        if self.loaded_masks:
+            self.method.load_state_dict(state_of(self.method.name, own))
+        else:
             log.warning("the loaded optimizer state holds no masks: %s goes on with its own", self.method.name)
-            return state
-        if own["method"] != self.method.name:
-            raise UsageError(f"the loaded optimizer state is one of method {own['method']}, not of {self.method.name}")
-        self.method.load_state_dict({key: value for key, value in own.items() if key != "method"})
-        return {key: value for key, value in state.items() if key != KEY}
+        return _without_key(state) | {"param_groups": [_without_key(first), *others]}
+
+    def _loaded(self, optimizer) -> None:
+        method = self.method
+        if not self.loaded_masks:  # momentum of a dense net would move weights off the masks
+            for name, mask in method.masks.items():
+                method.masks.update(name, mask.bool(), optimizer, method.unmasked_state)
+
+
+def _without_key(state: dict) -> dict:
+    return {key: value for key, value in state.items() if key != KEY}
 
 
 def _several_processes() -> bool:
