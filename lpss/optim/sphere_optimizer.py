@@ -109,7 +109,7 @@ class SphereOptimizer(Optimizer):
         if group["p"] is not None:
             with torch.no_grad():
                 for param in group["params"]:
-                    neurons_first(param, group).copy_(sphere.normalize(neurons_first(upcast(param), group), group["p"]))
+                    _put_on_sphere(neurons_first(param, group), group["p"])
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: dict) -> None:
@@ -233,6 +233,16 @@ class SphereOptimizer(Optimizer):
         if key not in state:
             state[key] = torch.zeros_like(param, dtype=compute_dtype(param))
         return state[key]
+
+
+def _put_on_sphere(weight: Tensor, p: float) -> None:
+    """Normalise every neuron. A weight that is on its sphere, up to rounding, stays as it is to the last bit: it may come
+    from a checkpoint."""
+    values = upcast(weight)
+    norm = sphere.row_norm(values, p)
+    rounding = min(100 * torch.finfo(weight.dtype).eps, 0.01)
+    if not bool(((norm - 1).abs() <= rounding).logical_or(norm == 0).all()):
+        weight.copy_(sphere.normalize(values, p))
 
 
 def neurons_first(x: Tensor, group: dict) -> Tensor:

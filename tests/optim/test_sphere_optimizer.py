@@ -341,3 +341,23 @@ def test_a_large_lr_is_fine_off_the_sphere_and_refused_when_a_schedule_brings_it
     weight.grad = randn(2, 3, seed=1)
     with pytest.raises(ValueError, match=r"p=1.5.* \[0, 1\]\S* got 1.5"):
         optimizer.step()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("optimizer", [LpSGD, LpSGDm])
+def test_weights_that_are_on_the_sphere_already_stay_as_they_are_to_the_last_bit(optimizer, dtype):
+    torch.manual_seed(0)
+    weight = torch.nn.Parameter(torch.randn(40, 30, dtype=dtype))
+    first = optimizer([weight], lr=0.1, p=1.3)
+    for _ in range(5):
+        weight.grad = torch.randn_like(weight)
+        first.step()
+    with torch.no_grad():
+        weight[3] = 0
+    saved = weight.detach().clone()
+    optimizer([weight], lr=0.1, p=1.3)
+    assert torch.equal(weight, saved)
+    with torch.no_grad():
+        weight[7] *= 1.5
+    optimizer([weight], lr=0.1, p=1.3)
+    assert (weight[7].double().abs().pow(1.3).sum() - 1).abs() < 0.02
