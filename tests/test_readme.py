@@ -16,6 +16,7 @@ from lpss.registries import DATASETS, METHODS, MODELS, OPTIMIZERS, SCHEDULES
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ["README.md", *(f"{folder}/README.md" for folder in ("conf", "lpss", "outputs", "tests"))]
 READMES += ["lpss/integrations/README.md"]  # whose code is run by integrations/test_examples.py
+READMES += ["lpss/sparse/README.md"]
 READMES += [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("outputs/*/README.md"))]
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in READMES}
 README, CONF, PACKAGE, OUTPUTS = (TEXTS[name] for name in READMES[:4])
@@ -39,6 +40,14 @@ def test_the_loop_on_an_own_network_reaches_the_sparsity(tmp_path):
     printed = run(tmp_path, sys.executable, "-c", code).stdout
     loss, sparsity = map(float, re.match(r"loss ([\d.]+), sparsity ([\d.]+)", printed).groups())
     assert loss < 0.3 and abs(sparsity - 0.8) < 0.03
+
+
+def test_the_code_for_an_own_network_runs(tmp_path):
+    loop, trained = blocks(TEXTS["lpss/sparse/README.md"])
+    printed = run(tmp_path, sys.executable, "-c", loop).stdout
+    assert "masks cover 10 of 10 layers" in printed and printed.endswith("sparsity 0.800\n")
+    moved = re.search(r"moved by (.*)", run(tmp_path, sys.executable, "-c", trained).stdout).group(1)
+    assert float(moved) < 1e-5
 
 
 def test_own_parts_train_as_the_packages_readme_says(tmp_path):

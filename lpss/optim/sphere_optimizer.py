@@ -236,8 +236,8 @@ class SphereOptimizer(Optimizer):
 
 
 def _put_on_sphere(weight: Tensor, p: float) -> None:
-    """Normalise every neuron. A weight that is on its sphere, up to rounding, stays as it is to the last bit: it may come
-    from a checkpoint."""
+    """Normalise every neuron. A weight that is on its sphere up to rounding stays as it is to the last bit: it may be
+    that of a checkpoint."""
     values = upcast(weight)
     norm = sphere.row_norm(values, p)
     rounding = min(100 * torch.finfo(weight.dtype).eps, 0.01)

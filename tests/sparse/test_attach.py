@@ -104,21 +104,22 @@ def test_masks_state_and_step_travel_with_the_optimizers_state(name, optimizer, 
     same(straight, second)
 
 
+@pytest.mark.parametrize("source", ["method", "optimizer"])
 @pytest.mark.parametrize("name", METHODS)
-def test_a_method_made_of_a_saved_state_leaves_weights_and_optimizer_as_they_are(name):
+def test_a_method_made_of_a_saved_state_leaves_weights_and_optimizer_as_they_are(name, source):
     straight = make(name, "lpsgd_m")
     train(*straight, STEPS)
     first = make(name, "lpsgd_m")
     train(*first, STEPS // 2)
+    state = first[1].state_dict() if source == "method" else first[1].attach().optimizer.state_dict()["lpss"]
+    first[1].detach()
     saved = copy.deepcopy({"net": first[0].state_dict(), "optimizer": first[1].optimizer.state_dict()})
     net = make_net(seed=9)
     optimizer = OPTIMIZERS["lpsgd_m"](net)
     net.load_state_dict(saved["net"])
     optimizer.load_state_dict(saved["optimizer"])
     options = {key: value for key, value in OFTEN.items() if key in METHODS[name].Config.__dataclass_fields__}
-    method = METHODS[name](
-        net, optimizer, sparsity=0.8, total_steps=STEPS, seed=5, state=first[1].state_dict(), **options
-    )
+    method = METHODS[name](net, optimizer, sparsity=0.8, total_steps=STEPS, seed=5, state=state, **options)
     for key, value in net.state_dict().items():
         assert torch.equal(value, saved["net"][key]), key
     train(net, method, STEPS - STEPS // 2)

@@ -12,7 +12,7 @@ from lpss.errors import UsageError
 from lpss.optim.protocol import follow, forget_curvature, keeps_zeros, latent_weights
 from lpss.options import check_range, make_options
 from lpss.schedules.cosine import cosine
-from lpss.sparse.attach import Attachment
+from lpss.sparse.attach import Attachment, state_of
 from lpss.sparse.distributions import active_counts
 from lpss.sparse.gradients import DenseGradients
 from lpss.sparse.masks import Masks
@@ -43,7 +43,8 @@ class Method:
         rescale: whether neurons are scaled up for the weights that the initial mask removes, see `rescale_neurons`.
         pretrained: whether the net has been trained before: the first masks then keep the largest weights.
         seed: of all random choices the method makes.
-        state: `state_dict()` of a method to go on from. Weights and optimizer then stay as they are.
+        state: `state_dict()` of a method to go on from, or what `attach` has saved of one as `lpss` in the optimizer's.
+            Weights and optimizer then stay as they are.
         options: the fields of the method's `Config`.
 
     Raises UsageError for wrong options, and for an optimizer of another net.
@@ -111,7 +112,7 @@ class Method:
             if torch.is_tensor(value)
         ]
         self.start()
-        self.load_state_dict(state)
+        self.load_state_dict(state_of(self.name, state) if "method" in state else state)
         for tensor, value in before:
             tensor.copy_(value)
 
