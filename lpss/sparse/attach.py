@@ -40,7 +40,7 @@ def take_saved(optimizer: Optimizer) -> dict | None:
 
 
 def state_of(name: str, saved: Mapping) -> dict:
-    """The state of the method of this name, of what `attach` has saved. Raises UsageError for that of another method."""
+    """The method's own state, of what `attach` has saved. Raises UsageError for that of another method."""
     if saved["method"] != name:
         raise UsageError(f"the loaded optimizer state is one of method {saved['method']}, not of {name}")
     return {key: value for key, value in saved.items() if key != "method"}
