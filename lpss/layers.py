@@ -205,6 +205,7 @@ def _storage(module: nn.Module, attribute: str) -> dict | None:
 def _parametrized(module: nn.Module, attribute: str) -> dict | None:
     """As `_storage`: tries on the module which of the original tensors has its zeros where the weight has."""
     parts = module.parametrizations[attribute]
+    kinds = ", ".join(type(part).__name__.strip("_") for part in parts)
     training = [(part, part.training) for part in parts.modules()]
     parts.eval()  # spectral_norm changes its buffers whenever it is used in training
     try:
@@ -213,19 +214,23 @@ def _parametrized(module: nn.Module, attribute: str) -> dict | None:
         for name, original in originals.items():
             if original.shape != shape or len(shape) < 2:
                 continue
-            saved, some = original.detach().clone(), torch.ones(shape, device=original.device).flatten(1)
-            some[:, 1::2] = 0.0
-            original.copy_(some.view(shape))
-            zeros_stay = bool((getattr(module, attribute).flatten(1)[:, 1::2] == 0).all())
-            original[0] = 0.0
-            divides = not bool(torch.isfinite(getattr(module, attribute)).all())
+            saved, generator = original.detach().clone(), torch.Generator().manual_seed(0)
+            some = torch.randint(2, shape, generator=generator).to(original)
+            some.flatten(1)[:, 0] = 1.0  # no neuron is empty yet
+            original.copy_(some)
+            zeros_stay = bool((getattr(module, attribute)[some == 0] == 0).all())
+            empty = []  # dims along which a slice of zeros is not finite
+            for dim in range(len(shape)):
+                original.copy_(torch.ones_like(original)).select(dim, 0).zero_()
+                if not torch.isfinite(getattr(module, attribute)).all():
+                    empty.append(dim)
             original.copy_(saved)
             if zeros_stay:
-                return {"attribute": f"parametrizations.{attribute}.{name}", "divides": divides}
+                where = {"attribute": f"parametrizations.{attribute}.{name}", "divides": empty == [0]}
+                return where if empty in ([], [0]) else where | {"obstacle": f"normed by {kinds} along dim {empty[-1]}"}
     finally:
         for part, mode in training:
             part.training = mode
-    kinds = ", ".join(type(part).__name__.strip("_") for part in parts)
     obstacle = f"parametrized by {kinds}, which turns zeros into other values"
     name = next(iter(originals), None)
     return None if name is None else {"attribute": f"parametrizations.{attribute}.{name}", "obstacle": obstacle}

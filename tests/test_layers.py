@@ -189,6 +189,11 @@ def test_the_older_weight_norm_is_known_too():
     assert torch.isfinite(net[0].weight).all() and not net[0].weight[method.masks["0"] == 0].any()
 
 
+def test_weight_norm_along_another_dim_is_left_dense_since_an_empty_slice_would_divide_by_zero():
+    net = nn.Sequential(parametrizations.weight_norm(nn.Conv1d(4, 8, 16), dim=2), nn.Conv1d(8, 8, 1))
+    assert static(net).coverage.dense == {"0": "normed by WeightNorm along dim 2"}
+
+
 def test_twenty_parametrized_layers_are_twenty_layers():
     net = nn.Sequential(*(parametrizations.weight_norm(nn.Linear(8, 8)) for _ in range(20)))
     assert len(weight_layers(net)) == 20 and static(net).masks.maskable == 20 * 64

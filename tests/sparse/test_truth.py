@@ -1,5 +1,6 @@
 """What is reported of a net is true of it, whatever is done to it between steps and whichever optimizer moves it."""
 
+import inspect
 import logging
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 import lpss
 from lpss import BestWeights, LpSGD, LpSGDm, Masks, RigL, SparseAverage, Static, param_groups
 from lpss.errors import UsageError
+from lpss.optim.protocol import _ELEMENTWISE
 from lpss.sparse.methods import METHODS
 
 STEPS = 40
@@ -97,6 +99,17 @@ def test_lbfgs_moves_no_weight_off_the_mask(name, attached):
         assert off(method.masks) == 0
     assert method.steps == STEPS and min(losses) < 0.7 * losses[0] and max(losses) < 10
     assert method.masks.sparsity_weights() == pytest.approx(counted(method.masks), abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", sorted(_ELEMENTWISE - {torch.optim.SparseAdam}, key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("name", ["rigl", "lpss", "gmp"])
+def test_optimizers_that_are_trusted_to_keep_zeros_do(name, kind):
+    options = {"weight_decay": 1e-2} if "weight_decay" in inspect.signature(kind).parameters else {}
+    net, method = make(name, lambda net: kind(net.parameters(), lr=0.01, **options))
+    before = net[2].weight.detach().clone()
+    assert method.keeps_zeros  # so nothing is masked after a step
+    train(net, method, STEPS, lambda: off(method.masks) == 0 or pytest.fail("a weight off the mask"))
+    assert not torch.equal(net[2].weight, before) and torch.isfinite(net[2].weight).all()
 
 
 def test_an_optimizer_that_nobody_knows_is_not_trusted():
