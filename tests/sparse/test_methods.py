@@ -9,8 +9,8 @@ from torch import nn
 from lpss import GMP, SET, SNIP, Dense, LpSGDm, LpSS, RigL, SNIPDynamic, Static, param_groups, sphere
 from lpss.errors import UsageError
 from lpss.sparse.methods import METHODS
-from lpss.sparse.methods.base import Window
 from lpss.sparse.methods.set import DropGrow
+from lpss.sparse.window import Window
 
 WEIGHT = [[4.0, -3.0, 0.2, 5.0], [1.0, -0.1, 2.0, 6.0]]
 GRAD = [[9.0, 9.0, 0.5, -3.0], [-2.0, 0.1, 0.2, 0.3]]

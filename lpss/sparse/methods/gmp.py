@@ -6,8 +6,9 @@ import torch
 
 from lpss.registries import METHODS
 from lpss.sparse.distributions import check_distribution
-from lpss.sparse.methods.base import Method, Window
+from lpss.sparse.methods.base import Method
 from lpss.sparse.select import top_k
+from lpss.sparse.window import Window
 
 
 @METHODS.register("gmp")

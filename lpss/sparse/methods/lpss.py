@@ -10,8 +10,9 @@ from lpss.errors import UsageError
 from lpss.optim.protocol import latent_weights
 from lpss.options import check_range
 from lpss.registries import METHODS
-from lpss.sparse.methods.base import Method, Window
+from lpss.sparse.methods.base import Method
 from lpss.sparse.select import below_row_mean, row_counts, share, top_k, top_k_rows
+from lpss.sparse.window import Window
 from lpss.theory import shortfall
 
 _CHOICES = {

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from lpss.options import check_range
 from lpss.registries import METHODS
-from lpss.sparse.methods.base import Method, Window
+from lpss.sparse.methods.base import Method
 from lpss.sparse.select import top_k
+from lpss.sparse.window import Window
 
 
 class DropGrow(Method):

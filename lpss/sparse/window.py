@@ -1,0 +1,41 @@
+"""When topology updates happen."""
+
+from lpss.errors import UsageError
+from lpss.options import check_range
+from lpss.schedules.cosine import cosine
+
+
+class Window:
+    """When topology updates happen: every so many steps of a part of training, and how far along it is.
+
+    Args:
+        begin, end: fractions of training.
+        update_every: steps, or 0 for 40 or fewer, so that a short run still sees about `updates` of them.
+    """
+
+    def __init__(self, begin: float, end: float, update_every: int, total_steps: int, updates: int = 50):
+        check_range(begin, "method.begin", 0, 1, open_high=True)
+        if not begin < end <= 1:
+            raise UsageError(f"method.end must be in (method.begin, 1], got {end} with method.begin={begin}")
+        if update_every < 0:
+            raise UsageError(f"method.update_every must be at least 1, or 0 for automatic, got {update_every}")
+        self.first, self.last = round(begin * total_steps), round(end * total_steps)
+        self.every = update_every or min(40, max(1, (self.last - self.first) // updates))
+
+    @property
+    def last_update(self) -> int:
+        """The last step with an update; -1 if there is none."""
+        last = self.last - 1 - (self.last - 1 - self.first) % self.every if self.last > self.first else -1
+        return last if last > 0 else -1
+
+    def should_update(self, step: int) -> bool:
+        """Whether the masks change at this step; never at step 0, when the net has not been trained yet."""
+        return self.first <= step < self.last and step > 0 and (step - self.first) % self.every == 0
+
+    def decay(self, kind: str, step: int) -> float:
+        """`cosine` (eq 4 without alpha: from 1 at step 0 to 0 at the window's end) or `constant`."""
+        if kind == "constant":
+            return 1.0
+        if kind == "cosine":
+            return cosine(step / max(self.last, 1))
+        raise UsageError(f"method.drop_schedule must be cosine or constant, got {kind!r}")
