@@ -53,7 +53,7 @@ class Method:
     moves_at_update = True  # whether a step that changes the masks moves the weights, too
     masks_gradients = True  # False for a method without masks
 
-    name: str  # of its registration
+    name: str = "unregistered"  # of its registration
 
     @dataclass
     class Config:
