@@ -5,21 +5,22 @@ from torch import nn
 
 from lpss.models import build_model
 from lpss.sparse.masks import Masks
-from lpss.train.cost import Cost, layer_flops
+from lpss.train.cost import Cost
+from lpss.train.flops import count_flops
 
 
 def test_flops_of_linear_and_conv_layers_by_hand():
     net = nn.Sequential(
         nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 4, 3, stride=2), nn.Flatten(), nn.Linear(36, 5)
     )
-    flops = layer_flops(net, torch.zeros(1, 2, 8, 8))
+    flops = count_flops(net, torch.zeros(1, 2, 8, 8)).layers
     assert flops == {"0": 2 * 8 * 8 * (3 * 2 * 9), "2": 2 * 3 * 3 * (4 * 3 * 9), "4": 2 * 36 * 5}
 
 
 def test_counting_leaves_normalisation_statistics_and_mode_alone():
     net = build_model({"name": "wrn", "depth": 12, "width": 1}, (1, 16, 16), 10)
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    layer_flops(net.train(), torch.randn(1, 1, 16, 16))
+    count_flops(net.train(), torch.randn(1, 1, 16, 16))
     assert net.training
     assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
 
