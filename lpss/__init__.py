@@ -18,6 +18,7 @@ _HOME = {
     "param_groups": "lpss.optim.groups",
     "hoyer_sparsity": "lpss.sphere",
     "Masks": "lpss.sparse.masks",
+    "Cost": "lpss.train.cost",
 } | {member.class_name: member.module for member in METHODS.members.values()}
 __all__ = [*_HOME, "__version__"]
 

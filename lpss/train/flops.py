@@ -98,7 +98,7 @@ def count_flops(net: nn.Module, example: Example) -> Flops:
         if isinstance(example, Mapping):
             net(**example)
         else:
-            net(*example if isinstance(example, tuple) else (example,))
+            net(*example if type(example) is tuple else (example,))  # a PackedSequence is one argument
     return counter.result()
 
 
