@@ -79,7 +79,7 @@ def count_flops(net: nn.Module, example: Example) -> Flops:
     Attention counts every pair of positions, whatever its mask. Normalisation, activations, pooling, look-ups and other
     elementwise work are not counted. Work that is not done by torch's operations cannot be seen.
 
-    Raises UsageError for a net without layers and where the forward pass holds no product.
+    Raises UsageError where the forward pass holds no product, and for lazy or sharded layers.
     """
     counter = _Counter(net)
     modes = {module: module.training for module in net.modules()}
@@ -181,8 +181,9 @@ class _Counter(TorchDispatchMode):
             raise UsageError("the forward pass of the example holds no product that could be counted")
         for name, calls in self.unknown.items():
             flops.not_counted.append(f"{name} ({calls} {'call' if calls == 1 else 'calls'}): no formula is known")
-        for layer in self.layers:
-            if layer.role not in ASKED_ROLES and layer.name not in flops.layers:
-                line = "its weight is in no product: not called, or changed before use and then counted as dense"
-                flops.not_counted.append(f"{layer.name}: {line}")
+        idle = [layer.name for layer in self.layers if layer.role not in ASKED_ROLES and layer.name not in flops.layers]
+        if idle:
+            names = ", ".join(idle if len(idle) < 5 else [*idle[:3], f"{len(idle) - 3} more"])
+            reason = "not called with the example in eval mode, or not used as it is, which counts as dense"
+            flops.not_counted.append(f"{names}: the weight is in no product ({reason})")
         return flops

@@ -48,5 +48,6 @@ def test_the_report_says_what_is_dense_and_what_is_not_counted():
         "a forward pass: 64 FLOPs dense, 48 with the masks (75.0%)",
         "of the dense FLOPs: 50.0% in masked layers, 25.0% in other layers, 25.0% in products without a layer's weight",
         "not counted: aten._fft_r2c (1 call): no formula is known",
-        "not counted: 0: its weight is in no product: not called, or changed before use and then counted as dense",
+        "not counted: 0: the weight is in no product "
+        "(not called with the example in eval mode, or not used as it is, which counts as dense)",
     ]

@@ -271,7 +271,7 @@ def test_elementwise_work_and_normalisation_are_no_products(operation):
 def test_a_layer_that_is_not_called_is_named():
     flops = count_flops(Uses(torch.relu, unused=True), torch.zeros(1, 4))
     (line,) = flops.not_counted
-    assert line.startswith("unused: its weight is in no product") and flops.layers == {"layer": 32}
+    assert line.startswith("unused: the weight is in no product") and flops.layers == {"layer": 32}
 
 
 def test_a_weight_whose_zeros_are_filled_before_use_counts_as_dense():
