@@ -146,8 +146,8 @@ def lm(root: Path | None) -> Task:
 
 @dataclass(frozen=True)
 class Net:
-    """steps: by default. usual: the optimizer that such nets are trained with, and its settings.
-    sphere: settings of LpSGD-m. grid: what `--tune` tries, of either optimizer."""
+    """steps: by default. usual: the optimizer that such nets are trained with, and its settings. sphere: settings of
+    LpSGD-m. grid: what `--tune` tries, of either; the best of them are the settings here."""
 
     make: Callable[[Path | None], Task]
     steps: int
@@ -157,10 +157,6 @@ class Net:
     grid: dict
 
 
-TRANSFORMER_GRID = {
-    "usual": {"lr": (1e-3, 3e-3, 1e-2)},
-    "sphere": {"lr": (0.01, 0.03, 0.1), "lr_free": (0.1, 0.3), "p": (1.5, 1.75)},
-}
 NETS = {
     "resnet18": Net(
         resnet18,
@@ -175,16 +171,22 @@ NETS = {
         400,
         "AdamW",
         {"lr": 1e-3, "weight_decay": 0.05},
-        {"lr": 0.02, "lr_free": 0.1, "p": 1.75},
-        TRANSFORMER_GRID,
+        {"lr": 0.003, "lr_free": 0.3, "p": 1.75},
+        {
+            "usual": {"lr": (3e-4, 1e-3, 3e-3)},
+            "sphere": {"lr": (0.003, 0.01, 0.03), "lr_free": (0.1, 0.3), "p": (1.5, 1.75)},
+        },
     ),
     "lm": Net(
         lm,
         400,
         "AdamW",
-        {"lr": 2e-3, "weight_decay": 0.01},
-        {"lr": 0.02, "lr_free": 0.1, "p": 1.75},
-        TRANSFORMER_GRID,
+        {"lr": 1e-2, "weight_decay": 0.01},
+        {"lr": 0.03, "lr_free": 0.3, "p": 1.5},
+        {
+            "usual": {"lr": (1e-3, 3e-3, 1e-2)},
+            "sphere": {"lr": (0.01, 0.03, 0.1), "lr_free": (0.1, 0.3), "p": (1.5, 1.75)},
+        },
     ),
 }
 

@@ -52,6 +52,8 @@ def readme(results: list[dict]) -> str:
     """Sections for the nets that have been trained, and what was tried before."""
     tested = [one for one in results if one["part"] == "test"]
     parts = [HEAD, ROWS_ARE, *(section(name, tested) for name in ABOUT if any(one["net"] == name for one in tested))]
+    if lines := attention(tested):
+        parts.append(lines)
     tried = [one for one in results if one["part"] == "validation"]
     return "\n".join(parts + ([grids(tried)] if tried else []))
 
@@ -121,6 +123,35 @@ def by_layer(runs: dict[str, list[dict]], seed: int) -> str:
         for name, facts in layers.items()
     ]
     return table(["layer", "role", "weights", *(TITLES[method] for method in shown)], lines, left=2)
+
+
+def attention(tested: list[dict]) -> str:
+    """How the weights of attention fare in the rows of LpSS, and in those it is compared with; empty without any."""
+    lines = []
+    for name, method in ((name, method) for name in ABOUT if name != "resnet18" for method in TITLES):
+        runs = [one for one in tested if (one["net"], one["method"]) == (name, method)]
+        if runs and not method.startswith("dense"):
+            shares = [mean(sparsity(run, inside) for run in runs) for inside in (True, False)]
+            test_score = numbers(name, runs)[2]
+            lines.append([name, TITLES[method], test_score, *(f"{share:.3f}" for share in shares)])
+    if not lines:
+        return ""
+    head = ["net", "method", "score", "sparsity of attention", "sparsity of other layers"]
+    return f"""## Weights of attention
+
+Score: accuracy (vit) or bits per character (lm).
+
+{table(head, lines, left=2)}"""
+
+
+def sparsity(run: dict, of_attention: bool) -> float:
+    """Zeros / weights of all layers that are attention's, or of all others."""
+    layers = [one for name, one in run["layers"].items() if is_attention(name) == of_attention]
+    return sum(one["sparsity"] * one["weights"] for one in layers) / sum(one["weights"] for one in layers)
+
+
+def is_attention(layer: str) -> bool:
+    return ".self_attn" in layer or ".self_attention" in layer
 
 
 def grids(tried: list[dict]) -> str:
