@@ -28,11 +28,11 @@ def cifar10() -> Path:
 
 
 def test_a_language_model_trains_sparse_and_its_table_is_written(run, tmp_path):
-    printed, results = run("--nets", "lm", "--methods", "gmp", "lpss", "lpss_attention_dense")
-    assert [one["method"] for one in results] == ["gmp", "lpss", "lpss_attention_dense"]
+    printed, results = run("--nets", "lm", "--methods", "lpss", "lpss_attention_dense")
+    assert [one["method"] for one in results] == ["lpss", "lpss_attention_dense"]
     for one in results:
         assert abs(one["sparsity_reached"] - 0.8) < 1e-4 and one["flops_training"] > one["flops_inference"]
-    attention = [facts for name, facts in results[2]["layers"].items() if "self_attn" in name]
+    attention = [facts for name, facts in results[1]["layers"].items() if "self_attn" in name]
     assert len(attention) == 4 and all(facts["sparsity"] == 0 for facts in attention)
     assert "masks cover 9 of 11 layers" in printed and "bits per character" in printed
     readme = (tmp_path / "out" / "README.md").read_text()
@@ -46,7 +46,7 @@ def test_a_finished_cell_is_not_trained_again(run):
     assert "RigL" not in printed
 
 
-@pytest.mark.parametrize("net", ["resnet18", "vit"])
+@pytest.mark.parametrize("net", [pytest.param("resnet18", marks=pytest.mark.slow), "vit"])
 def test_nets_of_torchvision_train_sparse(run, cifar10, net):
     _, results = run("--nets", net, "--methods", "lpss", "rigl", "--data", cifar10)
     assert [round(one["sparsity_reached"], 4) for one in results] == [0.8, 0.8]
