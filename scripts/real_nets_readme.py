@@ -71,9 +71,10 @@ def section(name: str, tested: list[dict]) -> str:
     head += ["train FLOPs", "test FLOPs", "s"]
     lines = [[TITLES[method], optimizer(found[0]), *numbers(name, found)] for method, found in runs.items()]
     return f"""{ABOUT[name]}
-{coverage(runs)}; {listed(steps)} steps, seeds {listed(seeds)}; torch {versions["torch"]}, Python {versions["python"]}.
-A forward pass of the dense net is {some["flops_dense"]:,} FLOPs, {some["flops_other"] / some["flops_dense"]:.1%} of
-them products without a layer's weight. Not counted: {"; ".join(some["not_counted"]) or "nothing that is a product"}.
+{coverage(runs)}.
+{listed(steps)} steps; seed {listed(seeds)}; torch {versions["torch"]}, Python {versions["python"]}. A forward pass of
+the dense net is {some["flops_dense"]:,} FLOPs, {some["flops_other"] / some["flops_dense"]:.1%} of them in products
+without a layer's weight. Not counted: {"; ".join(some["not_counted"]) or "no product"}.
 
 {table(head, lines, left=2)}
 Sparsity of each layer, counted on the weights{"" if len(seeds) == 1 else f" (seed {seeds[0]})"}:
@@ -164,7 +165,8 @@ def grids(tried: list[dict]) -> str:
     return f"""## What was tried
 
 On a part of the training data that no run trains on (`--tune --steps {tried[0]["steps"]}`): accuracy, or bits per
-character. All rows with SGD or AdamW take the settings of Dense, all rows with LpSGD-m those of LpSS.
+character. All rows with SGD or AdamW take the settings of Dense, all rows with LpSGD-m those of LpSS, which had more to
+choose from.
 
 {table(head, lines, left=3)}"""
 
