@@ -1,12 +1,14 @@
 """The script that trains nets of others: a few steps of each, what it writes, and that it goes on where it was."""
 
+import importlib.util
 import json
 import os
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "real_nets.py"
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT, RESULTS = ROOT / "scripts" / "real_nets.py", ROOT / "outputs" / "real_nets"
 
 
 @pytest.fixture
@@ -51,3 +53,11 @@ def test_nets_of_torchvision_train_sparse(run, cifar10, net):
     _, results = run("--nets", net, "--methods", "lpss", "rigl", "--data", cifar10)
     assert [round(one["sparsity_reached"], 4) for one in results] == [0.8, 0.8]
     assert all(0 <= one["accuracy"] <= 1 for one in results)
+
+
+def test_the_committed_readme_is_made_from_the_committed_results():
+    spec = importlib.util.spec_from_file_location("real_nets_readme", SCRIPT.with_name("real_nets_readme.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    results = json.loads((RESULTS / "results.json").read_text(encoding="utf-8"))
+    assert (RESULTS / "README.md").read_text(encoding="utf-8") == module.readme(results)
