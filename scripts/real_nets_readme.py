@@ -43,16 +43,17 @@ FOUND = """\
 What the committed runs say: masks on attention work, and reach the sparsity. In the language model (p = 1.5) LpSS is
 behind RigL and GMP; with attention on the L_2 sphere it makes up for that, and does as well as with attention unmasked.
 In the ViT (p = 1.75) LpSS is ahead of RigL and GMP, and an L_2 sphere for attention makes it worse, so p near 2 is
-something to try, not a rule. The optimizer weighs as much as the masks: compare the dense rows, and LpSS without the sphere, which is better than
-LpSS in the language model, worse in the ViT, and on ResNet-18 worse in accuracy but better in loss. On ResNet-18 LpSS
-is behind RigL and GMP.
+something to try, not a rule. The optimizer weighs as much as the masks: compare the dense rows, and LpSS without the
+sphere, which is better than LpSS in the language model, worse in the ViT, and on ResNet-18 worse in accuracy but better
+in loss. On ResNet-18 LpSS is behind RigL and GMP.
 """
 ROWS_ARE = """\
 SGD and AdamW are what such nets are usually trained with; with LpSGD-m all weights but those of the head, embeddings
 and biases are on spheres. *Attention*: the projections to queries, keys and values, and that of their output.
 *n*: runs, with the first of the seeds. *Reached*: zeros among the weights that can be masked, counted on the net; *of
 all*: among all parameters. *Before finish*: before LpSS's last update, which makes the sparsity exact. FLOPs are
-relative to the dense net, products of queries, keys and values in full; *s* is the time of training, on a machine with other load.
+relative to the dense net, products of queries, keys and values in full; *s* is the time of training, with other load on
+the machine.
 """
 
 
