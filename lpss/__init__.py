@@ -22,6 +22,7 @@ _HOME = {
     "Masks": "lpss.sparse.masks",
     "SparseAverage": "lpss.sparse.average",
     "BestWeights": "lpss.sparse.best",
+    "Cost": "lpss.train.cost",
 } | {member.class_name: member.module for member in METHODS.members.values()}
 __all__ = [*_HOME, "__version__"]
 

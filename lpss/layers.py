@@ -11,7 +11,7 @@ zeros there are zeros of the weight: that is tried on the net.
 Roles: `stem` reads the input, `head` gives the output, `shortcut` is the 1x1 conv beside a residual block; the rest is
 `conv`, `linear`, `attention` or `recurrent`, and what is masked only when asked for is `embedding` or `parameter`. A
 module may say its own role with an attribute `role`; otherwise stem and head are the first and the last layer in the
-order of `net.named_modules()`, which is the order of definition.
+order of `net.named_modules()`, which is the order of definition. Attention's projections are never the stem.
 """
 
 from collections.abc import Iterable, Iterator
@@ -257,7 +257,8 @@ def _finished(layer: Layer, owners: dict[int, list[str]], first: bool, last: boo
     """The layer with its role in the net and what stands in the way of masking it."""
     role = getattr(layer.module, "role", None)
     if role is None:
-        role = "head" if last else "stem" if first else layer.role
+        reads_input = first and layer.role != "attention"  # which reads what an embedding or another layer gives
+        role = "head" if last else "stem" if reads_input else layer.role
     elif role not in ROLES:
         raise UsageError(f"a layer's role is {role!r}; known roles: {', '.join(ROLES)}")
     names = owners.get(id(layer.parameter), [])

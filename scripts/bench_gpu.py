@@ -26,8 +26,8 @@ from lpss.models import build_model
 from lpss.optim.build import build_optimizer
 from lpss.sparse.methods import METHODS
 from lpss.train.compute import ComputeOptions
-from lpss.train.cost import layer_flops
 from lpss.train.environment import choose_device, device_name, peak_memory, reset_peak_memory
+from lpss.train.flops import count_flops
 from lpss.train.resolve import resolve
 from lpss.train.step import make_step
 
@@ -90,7 +90,7 @@ def measure(net_name: str, mode: ComputeOptions, method_name: str, device: torch
     batches = Batches(split, batch_size, seed=0, device=device, mean=mean, std=std, augment=augment)
     net = build_model(config.model, shape, classes).to(device)
     net = mode.apply(net, device).train()
-    flops = sum(layer_flops(net, torch.zeros(1, *shape, device=device)).values())
+    flops = count_flops(net, torch.zeros(1, *shape, device=device)).total
     optimizer = build_optimizer(net, config.optimizer, exclude=config.sphere.exclude, sparsity=0.9)
     options = {key: WINDOW.get(key, value) for key, value in config.method.items() if key != "name"}
     method = METHODS.find(method_name)(net, optimizer, sparsity=0.9, total_steps=10**6, **options)

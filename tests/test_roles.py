@@ -19,6 +19,15 @@ def layer(name="layers.1", role="linear"):
 # --- roles ------------------------------------------------------------------------------------------------------
 
 
+def test_the_first_attention_layer_of_a_transformer_is_attention_like_the_others():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    net = nn.Sequential(
+        nn.Embedding(5, 8), nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), nn.Linear(8, 5)
+    )
+    found = roles(net)
+    assert [found[f"1.layers.{i}.self_attn.in_proj_weight"] for i in (0, 1)] == ["attention", "attention"]
+
+
 def test_mlp():
     net = MLP(MLP.Config(hidden=[4, 5]), (3,), 2)
     assert roles(net) == {"layers.0": "stem", "layers.1": "linear", "layers.2": "head"}

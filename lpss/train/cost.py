@@ -1,47 +1,35 @@
-"""FLOPs of training and inference: multiply-adds of Linear and Conv layers, as RigL's authors count them.
+"""FLOPs of training and inference: multiply-adds as RigL's authors count them.
 
-A sparse layer costs its density times its dense cost. A training step costs three forward passes (one forward, two
-backward), except that a step whose weight gradients must be dense costs 2 sparse + 1 dense (Evci et al. 2020,
-appendix H). Normalisation, activations and the optimizer are not counted. These are costs in principle: masks on
-dense kernels do not save time.
+A sparse layer costs its density times its dense cost; products without a maskable weight, such as those of queries and
+keys, cost the same in every net. A training step costs three forward passes (one forward, two backward), except that a
+step whose weight gradients must be dense costs 2 sparse + 1 dense (Evci et al. 2020, appendix H). Normalisation,
+activations and the optimizer are not counted. These are costs in principle: masks on dense kernels do not save time.
 """
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lpss.layers import weight_layers
 from lpss.sparse.masks import Masks
-
-
-def layer_flops(net: nn.Module, example: Tensor) -> dict[str, int]:
-    """Layer name -> FLOPs (2 x multiply-adds) of a dense forward pass of one example (1, *input shape)."""
-    flops = {}
-    hooks = []
-    for layer in weight_layers(net):
-
-        def count(module, inputs, output, name=layer.name):
-            positions = output[0].numel() // module.weight.shape[0]
-            flops[name] = 2 * positions * module.weight.numel()
-
-        hooks.append(layer.module.register_forward_hook(count))
-    training = net.training
-    try:
-        with torch.no_grad():
-            net.eval()(example)
-    finally:
-        net.train(training)
-        for hook in hooks:
-            hook.remove()
-    return flops
+from lpss.train.flops import Example, count_flops
 
 
 class Cost:
-    """Adds up the training FLOPs of a run from the masks in force at each step."""
+    """Adds up the training FLOPs of a run from the masks in force at each step. `print` it for a report.
 
-    def __init__(self, net: nn.Module, masks: Masks, example: Tensor):
-        self.flops = layer_flops(net, example)
+    Args:
+        net: any module. masks: its masks, as `method.masks`.
+        example: what the net takes: a tensor (1, *input shape), a tuple of arguments or a dict of keyword arguments.
+
+    dense, sparse: FLOPs of a forward pass without and with the masks. other: FLOPs in both that belong to no layer.
+    not_counted: a line for everything known to be left out, which neither of them holds.
+
+    Raises UsageError where the forward pass holds no product.
+    """
+
+    def __init__(self, net: nn.Module, masks: Masks, example: Example):
+        counted = count_flops(net, example)
+        self.flops, self.other, self.not_counted = counted.layers, counted.other, counted.not_counted
         self.masks = masks
-        self.dense = sum(self.flops.values())
+        self.dense = counted.total
         self.spent = 0.0
         self.steps = 0
         self.refresh()
@@ -49,7 +37,7 @@ class Cost:
     def refresh(self) -> None:
         """Read the masks again; call it when they have changed."""
         density = {name: count / self.masks[name].numel() for name, count in self.masks.active().items()}
-        self.sparse = sum(flops * density.get(name, 1.0) for name, flops in self.flops.items())
+        self.sparse = sum(flops * density.get(name, 1.0) for name, flops in self.flops.items()) + self.other
 
     def step(self, dense_backward: bool) -> None:
         """Count one training step, per example."""
@@ -63,6 +51,16 @@ class Cost:
     def inference(self) -> float:
         """FLOPs of a forward pass relative to the dense net's."""
         return self.sparse / self.dense
+
+    def __str__(self) -> str:
+        masked = sum(flops for name, flops in self.flops.items() if name in self.masks)
+        lines = [
+            f"a forward pass: {self.dense:,} FLOPs dense, {self.sparse:,.0f} with the masks ({self.inference():.1%})",
+            f"of the dense FLOPs: {masked / self.dense:.1%} in masked layers, "
+            f"{(self.dense - self.other - masked) / self.dense:.1%} in other layers, "
+            f"{self.other / self.dense:.1%} in products without a layer's weight",
+        ]
+        return "\n".join([*lines, *(f"not counted: {line}" for line in self.not_counted)])
 
     def state_dict(self) -> dict:
         return {"spent": self.spent, "steps": self.steps}

@@ -78,6 +78,7 @@ def _warnings(parts: Parts, trainer: Trainer) -> list[str]:
         lines.append(f"{skipped} neuron updates were skipped because the gradient held NaN or inf")
     if missed := parts.method.skipped_updates:
         lines.append(f"{missed} topology updates were skipped because gradients held NaN or inf")
+    lines += [f"FLOPs do not count {line}" for line in parts.cost.not_counted]
     return lines + _underflow(parts)
 
 

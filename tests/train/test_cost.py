@@ -1,27 +1,11 @@
-"""FLOPs against counts done by hand."""
+"""What training costs, against counts done by hand."""
 
 import torch
 from torch import nn
 
-from lpss.models import build_model
+import lpss
 from lpss.sparse.masks import Masks
-from lpss.train.cost import Cost, layer_flops
-
-
-def test_flops_of_linear_and_conv_layers_by_hand():
-    net = nn.Sequential(
-        nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 4, 3, stride=2), nn.Flatten(), nn.Linear(36, 5)
-    )
-    flops = layer_flops(net, torch.zeros(1, 2, 8, 8))
-    assert flops == {"0": 2 * 8 * 8 * (3 * 2 * 9), "2": 2 * 3 * 3 * (4 * 3 * 9), "4": 2 * 36 * 5}
-
-
-def test_counting_leaves_normalisation_statistics_and_mode_alone():
-    net = build_model({"name": "wrn", "depth": 12, "width": 1}, (1, 16, 16), 10)
-    before = {key: value.clone() for key, value in net.state_dict().items()}
-    layer_flops(net.train(), torch.randn(1, 1, 16, 16))
-    assert net.training
-    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+from lpss.train.cost import Cost
 
 
 def test_training_cost_follows_the_masks_and_the_dense_backward_passes():
@@ -41,3 +25,29 @@ def test_training_cost_follows_the_masks_and_the_dense_backward_passes():
     again = Cost(net, masks, torch.zeros(1, 10))
     again.load_state_dict(cost.state_dict())
     assert again.training() == cost.training()
+
+
+def test_products_without_a_layers_weight_cost_the_same_in_a_sparse_net():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    net = nn.Sequential(nn.TransformerEncoder(layer, 2), nn.Flatten(), nn.Linear(5 * 8, 3))
+    method = lpss.Static(net, torch.optim.SGD(net.parameters()), sparsity=0.75, total_steps=1)
+    cost = lpss.Cost(net, method.masks, torch.zeros(1, 5, 8))
+    assert cost.other == 2 * 2 * 2 * 5 * 5 * 8
+    weights = 2 * (2 * 5 * (4 * 8 * 8 + 2 * 8 * 16) + 5 * 8 * 3)
+    assert cost.dense == weights + cost.other
+    assert cost.sparse == weights / 4 + cost.other
+    cost.step(dense_backward=True)
+    assert cost.training() == (2 * cost.sparse + cost.dense) / (3 * cost.dense)
+
+
+def test_the_report_says_what_is_dense_and_what_is_not_counted():
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
+    net.forward = lambda x: torch.fft.fft(net[2](net[1](x) @ x.T @ x))
+    method = lpss.Static(net, torch.optim.SGD(net.parameters()), sparsity=0.5, total_steps=1, exclude=["head"])
+    assert str(lpss.Cost(net, method.masks, torch.zeros(1, 4))).split("\n") == [
+        "a forward pass: 64 FLOPs dense, 48 with the masks (75.0%)",
+        "of the dense FLOPs: 50.0% in masked layers, 25.0% in other layers, 25.0% in products without a layer's weight",
+        "not counted: aten._fft_r2c (1 call): no formula is known",
+        "not counted: 0: the weight is in no product "
+        "(not called with the example in eval mode, or not used as it is, which counts as dense)",
+    ]
