@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lpss.sparse.select import below_row_mean, random_k, share, top_k, top_k_rows
+from lpss.sparse.select import below_row_mean, random_k, share, top_k, top_k_rows, without_empty_rows
 
 SCORE = torch.tensor([[0.3, 0.8, 0.1, 0.5], [0.9, 0.2, 0.7, 0.4]])
 AMONG = torch.tensor([[1, 0, 1, 1], [0, 1, 1, 1]]).bool()
@@ -118,3 +118,14 @@ def test_random_k_is_uniform():
     generator = torch.Generator().manual_seed(0)
     hits = sum(random_k(torch.Size([2, 4]), 2, generator).float() for _ in range(2000))
     assert ((hits / 2000 - 0.25).abs() < 0.04).all()
+
+
+def test_rows_without_an_entry_get_their_best_and_as_many_of_the_smallest_go_elsewhere():
+    active = torch.tensor([[1, 1, 1], [0, 0, 0], [1, 0, 0], [0, 0, 0]]).bool()
+    score = torch.tensor([[3.0, 1, 2], [1, 5, 2], [0.1, 9, 9], [0, 0, 4]])
+    expected = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1]]).bool()  # the only one of a row stays
+    assert torch.equal(without_empty_rows(active, score), expected)
+    full = torch.tensor([[1, 0], [0, 1]]).bool()
+    assert without_empty_rows(full, torch.rand(2, 2)) is full
+    one = torch.tensor([[1, 0], [0, 0]]).bool()  # nothing can be spared
+    assert without_empty_rows(one, torch.tensor([[1.0, 2], [3, 4]])).sum() == 2
