@@ -2,8 +2,8 @@
 
     python scripts/from_pretrained.py --datasets digits,letter --sparsities 0.9,0.95 --seeds 0,1,2
 
-For every data set and seed a dense net is trained with the data set's own settings; every method begins with its
-weights (`init=`). Settings are chosen from twelve a method by their mean accuracy on a validation part of the training
+For every data set and seed a dense net is trained with the settings in DENSE; every method begins with its weights
+(`init=`). Settings are chosen from twelve a method by their mean accuracy on a validation part of the training
 set (from dense nets that have not seen that part either), then trained on all of it and tested. LpSS is also shown
 without gains and with learned ones, and every method without the dense net, at the same settings. Runs that have ended
 are not trained again. Writes results.csv and README.md to the output folder.
@@ -162,11 +162,12 @@ def _markdown(rows: pd.DataFrame) -> str:
 
 TEXT = """# From a trained dense net to a sparse one
 
-Made by `python scripts/from_pretrained.py`, which says how. A dense net is trained with the data set's own settings;
-every method then has a quarter of its epochs to make it sparse. Settings: chosen from twelve a method on a validation
-part of the training set (column *Validation*: the mean accuracy there, same seeds). *Accuracy*: on the test set after
-the last epoch, mean ± standard deviation. *Not pretrained*: the same settings and epochs from random weights. Train
-FLOPs: relative to as many dense steps, those of the dense net's own training not included.
+Made by `python scripts/from_pretrained.py`, which says how. A dense net is trained (digits: with its own settings;
+letter: the paper's deep net without normalisation, with the warm-up that it needs, 20 epochs); every method then has a
+quarter of its epochs to make it sparse. Settings: chosen from twelve a method on a validation part of the training set
+(column *Validation*: the mean accuracy there, same seeds). *Accuracy*: on the test set after the last epoch, mean ±
+standard deviation. *Not pretrained*: the same settings and epochs from random weights. Train FLOPs: relative to as many
+dense steps, those of the dense net's own training not included.
 
 The dense nets:
 
