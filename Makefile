@@ -27,7 +27,7 @@ demo: $(STAMP)          ## train six methods at sparsity .9 on built-in real dat
 	$(BIN)/lpss-table outputs/demo --output outputs/demo/table.md --figure outputs/demo/table.png
 	@cat outputs/demo/table.md
 
-test: $(STAMP)          ## run the tests, except the longest: three minutes on two cores
+test: $(STAMP)          ## run the tests, except the longest: under five minutes on two cores
 	$(PYTEST) $(ARGS)
 
 test-all: $(STAMP)      ## run all tests, with the long ones and fuzz

@@ -81,7 +81,7 @@ def saved(folder):
     return weights, torch.load(folder / "optimizer.pt", weights_only=True)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("name", ["rigl", "gmp", "lpss"])
 @pytest.mark.parametrize("kind", ["adamw", "lpsgd_m"])
 def test_train_does_the_same_as_the_plain_loop_bit_by_bit(common, trainer, kind, name, accumulate):
@@ -108,7 +108,7 @@ def test_train_does_the_same_as_the_plain_loop_bit_by_bit(common, trainer, kind,
     ]
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("name", ["rigl", "lpss"])
 @pytest.mark.parametrize("kind", ["the trainer's own", "lpsgd_m"])
 def test_a_resumed_run_ends_with_bitwise_the_same_weights_and_masks(common, trainer, tmp_path, kind, name, accumulate):

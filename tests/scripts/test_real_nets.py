@@ -29,6 +29,7 @@ def cifar10() -> Path:
     pytest.skip("no CIFAR-10: set LPSS_DATA to a folder with cifar-10-batches-py/ (see `lpss-data`)")
 
 
+@pytest.mark.slow
 def test_a_language_model_trains_sparse_and_its_table_is_written(run, tmp_path):
     printed, results = run("--nets", "lm", "--methods", "lpss", "lpss_attention_dense")
     assert [one["method"] for one in results] == ["lpss", "lpss_attention_dense"]

@@ -178,8 +178,14 @@ def check_end(method, start):
     assert any(not torch.equal(start[layer], masks[layer]) for layer in masks) == moves
 
 
-@pytest.mark.parametrize("net", NETS)
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+PAIRS = [  # the foreign net is slow: with two of the optimizers it is left to the long tests
+    pytest.param(optimizer, net, marks=[pytest.mark.slow] if net == "foreign" and optimizer in ("sgd", "lpsgd") else [])
+    for optimizer in OPTIMIZERS
+    for net in NETS
+]
+
+
+@pytest.mark.parametrize("optimizer, net", PAIRS)
 @pytest.mark.parametrize("row", ROWS)
 def test_matrix(row, optimizer, net):
     run = Run(row, optimizer, net)
