@@ -86,17 +86,6 @@ class Masks(Mapping):
         if pairs:
             torch._foreach_mul_(*map(list, zip(*pairs, strict=True)))
 
-    @torch.no_grad()
-    def apply_to(self, net: nn.Module) -> None:
-        """Zero the same weights of another net of the same layers, such as an average. Raises UsageError for others."""
-        theirs = {entry.layer.name: entry.layer for entry in cover(net, include=list(self)).entries}
-        for name, mask in self.items():
-            if name not in theirs or theirs[name].weight.shape != mask.shape:
-                raise UsageError(
-                    f"the masks do not fit this net: it has no layer {name!r} of shape {tuple(mask.shape)}"
-                )
-            theirs[name].weight.mul_(mask.to(theirs[name].weight))
-
     # --- what is true of the net --------------------------------------------------------------------------------
 
     def note_weights(self) -> None:

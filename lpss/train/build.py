@@ -64,7 +64,8 @@ def build(run: ResolvedRun, processes: Processes = SINGLE_PROCESS) -> Parts:
     processes.check_batch(train.batch_size)
     with processes.main_process_first():
         data = load_data(run, download=config.data.download)
-    prints = fingerprints(data, config.plugins)
+    init = find_weights(config)
+    prints = fingerprints(data, config.plugins, init)
     if train.validation:
         data = hold_out(data, train.validation, config.seed)
     shard = (processes.rank, processes.size)
@@ -79,8 +80,8 @@ def build(run: ResolvedRun, processes: Processes = SINGLE_PROCESS) -> Parts:
     net = build_model(config.model, data.input_shape, data.classes).to(device)
     net = compute.apply(processes.synchronous_norms(net, device), device)
     schedule = build_schedule(config.schedule)
-    if config.init is not None:
-        prints["init"] = load_pretrained(net, find_weights(config))
+    if init is not None:
+        load_pretrained(net, init)
     if config.sphere.gain in ("fixed", "learned"):
         keep_scale(
             net,
@@ -98,7 +99,7 @@ def build(run: ResolvedRun, processes: Processes = SINGLE_PROCESS) -> Parts:
         exclude=config.mask.exclude,
         include=config.mask.include,
         rescale=config.mask.rescale,
-        pretrained=config.init is not None,
+        pretrained=init is not None,
         seed=config.seed,
         **{key: value for key, value in config.method.items() if key != "name"},
     )

@@ -1,4 +1,4 @@
-"""What decides a run's result beside its settings: the data set's content, plugins' sources, which code runs."""
+"""What decides a run's result beside its settings: data, plugins, the weights it begins with, which code runs."""
 
 import hashlib
 import sys
@@ -8,12 +8,17 @@ from pathlib import Path
 import torch
 
 from lpss.data import Dataset
+from lpss.files import checksum
 from lpss.optim.backends import expected_code_path
 
 
-def fingerprints(data: Dataset, plugins: Iterable[str]) -> dict[str, str]:
-    """{"data": of both splits, "plugin <module>": of its source}, SHA-256 in hex; plugins must have been imported."""
-    return {"data": _of_data(data)} | {f"plugin {name}": _of_module(name) for name in plugins}
+def fingerprints(data: Dataset, plugins: Iterable[str], init: Path | None = None) -> dict[str, str]:
+    """{"data": of both splits, "plugin <module>": of its source, "init": of the file of weights}, SHA-256 in hex.
+
+    Plugins must have been imported.
+    """
+    prints = {"data": _of_data(data)} | {f"plugin {name}": _of_module(name) for name in plugins}
+    return prints if init is None else prints | {"init": checksum(init)}
 
 
 def _of_data(data: Dataset) -> str:

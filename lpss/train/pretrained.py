@@ -12,16 +12,17 @@ from torch import Tensor, nn
 
 from lpss.config import RunConfig
 from lpss.errors import DataError, UsageError
-from lpss.files import checksum
 
 WEIGHTS = "weights.safetensors"
 
 
-def find_weights(config: RunConfig) -> Path:
-    """The file that `config.init` means; of several runs that fit, the dense one.
+def find_weights(config: RunConfig) -> Path | None:
+    """The file that `config.init` means, or None where it is not set; of several runs that fit, the dense one.
 
-    Raises UsageError where there is none, or more than one.
+    Raises UsageError where there is no such file, or more than one.
     """
+    if config.init is None:
+        return None
     path = Path(config.init).expanduser()
     if path.name == "run.json":
         path = path.parent
@@ -55,8 +56,8 @@ def _fit(record: Path, config: RunConfig) -> dict | None:
     return run if same and run.get("seed") == config.seed and run.get("status") == "finished" else None
 
 
-def load_pretrained(net: nn.Module, path: Path) -> str:
-    """Load the file's weights into the net; returns its SHA-256 in hex.
+def load_pretrained(net: nn.Module, path: Path) -> None:
+    """Load the file's weights into the net.
 
     The file is a run's weights.safetensors, any other .safetensors, or a state dict that torch.save has written (also
     as `state_dict`, `model` or `net` in a checkpoint). Raises DataError for what cannot be read or does not fit.
@@ -72,7 +73,6 @@ def load_pretrained(net: nn.Module, path: Path) -> str:
             shapes = f"{name} is {tuple(value.shape)} there, {tuple(own[name].shape)} here"
             raise DataError(f"init: {path} holds the weights of another net: {shapes}")
     net.load_state_dict(tensors)
-    return checksum(path)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from lpss.train.environment import choose_device, git_commit, versions
 from lpss.train.fingerprint import expected_code_paths, fingerprints
 from lpss.train.interrupt import Interrupts
 from lpss.train.outcome import outcome
+from lpss.train.pretrained import find_weights
 from lpss.train.resolve import ResolvedRun, resolve
 from lpss.train.trainer import Diverged, Trainer
 from lpss.train.weights import layer_rows, save_weights
@@ -79,8 +80,9 @@ def _look(run: ResolvedRun, folder: RunFolder) -> tuple[dict | None, bool]:
 def _changed(run: ResolvedRun, folder: RunFolder, earlier: dict) -> tuple[list[str], list[str]]:
     """What decides the result and is not what it was: data, plugins, code paths, files; and versions and commit."""
     now: dict = {}
-    with suppress(LpssError):  # data or a device that are not here any more are nothing to compare with
-        now["fingerprints"] = fingerprints(load_data(run, download=False), run.config.plugins)
+    with suppress(LpssError):  # data, weights or a device that are not here any more are nothing to compare with
+        data, init = load_data(run, download=False), find_weights(run.config)
+        now["fingerprints"] = fingerprints(data, run.config.plugins, init)
     with suppress(LpssError):
         device = choose_device(run.config.device)
         if earlier.get("device") == device.type:

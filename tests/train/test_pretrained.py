@@ -151,3 +151,19 @@ def test_what_cannot_be_used_is_one_line_that_names_it(composed, dense, tmp_path
         parts(composed(*words, "seed=1", f"init={folder}"))
     with pytest.raises(UsageError, match="sphere.gain must be one of auto, none, fixed, learned; got 'much'"):
         composed(*words, "sphere.gain=much")
+
+
+def test_a_finished_run_is_skipped_and_says_if_its_first_weights_have_changed(composed, dense, tmp_path, caplog):
+    folder, _ = dense
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(next(folder.rglob("weights.safetensors")).read_bytes())
+    config = composed(*FEW, "method=rigl", "sparsity=0.5", f"init={weights}", "train.max_steps=3")
+    first = run(config)
+    caplog.clear()
+    assert run(config) == first and not [r for r in caplog.records if r.levelname == "WARNING"]
+    tensors = load_file(weights)
+    save_file({key: value.clone() for key, value in tensors.items() if not key.startswith("mask.")}, weights)
+    assert run(config) == first and "init " in caplog.text and "rerun=always" in caplog.text
+    weights.unlink()
+    caplog.clear()
+    assert run(config) == first and not [r for r in caplog.records if r.levelname == "WARNING"]
