@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 KEY = "lpss"  # of the method's state in the optimizer's
+ATTACHED = "_lpss_method"  # attribute of an optimizer: the method that is attached to it
 
 
 def take_saved(optimizer: Optimizer) -> dict | None:
@@ -60,10 +61,14 @@ class Attachment:
         self.set_aside: list[tuple[Tensor, Tensor | None]] = []
 
     def attach(self) -> "Attachment":
-        """Register the hooks; returns itself."""
+        """Register the hooks; returns itself. Raises UsageError where another method is attached to the optimizer."""
         method, optimizer = self.method, self.method.optimizer
+        other = vars(optimizer).get(ATTACHED)
+        if other is not None and other is not self.method:
+            raise UsageError(f"method {other.name} is attached to this optimizer already: call its detach() first")
         self.handles = [optimizer.register_step_pre_hook(self._before), optimizer.register_step_post_hook(self._after)]
         if self.gradients:
+            setattr(optimizer, ATTACHED, method)
             self.handles += [
                 optimizer.register_state_dict_post_hook(self._save),
                 optimizer.register_load_state_dict_pre_hook(self._load),
@@ -81,6 +86,8 @@ class Attachment:
         for handle in self.handles:
             handle.remove()
         self.handles.clear()
+        if self.gradients:
+            vars(self.method.optimizer).pop(ATTACHED, None)
 
     __enter__ = attach
 

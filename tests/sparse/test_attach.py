@@ -168,6 +168,18 @@ def test_attaching_twice_is_once_and_detaching_undoes_it():
     assert method.steps == 2 and "lpss" not in method.optimizer.state_dict()
 
 
+def test_an_optimizer_has_one_method_at_a_time():
+    net, method = make("set")
+    method.attach()
+    other = METHODS["static"](net, method.optimizer, sparsity=0.5, total_steps=STEPS)
+    with pytest.raises(UsageError, match="method set is attached to this optimizer already: call its detach"):
+        other.attach()
+    method.detach()
+    assert other.attach().optimizer.state_dict()["lpss"]["method"] == "static"
+    copied = copy.deepcopy(other.optimizer)  # of the copy's weights the method knows nothing
+    assert "lpss" not in copied.state_dict()
+
+
 # --- trainers' habits -----------------------------------------------------------------------------------------------
 
 

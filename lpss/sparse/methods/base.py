@@ -276,6 +276,8 @@ class Method:
         gradients are masked as soon as backward has computed them, so that clipping sees masked ones; and
         `optimizer.state_dict()` holds the method's state as `lpss`, which `optimizer.load_state_dict()` takes back,
         without touching weights. Attaching twice is the same as once. See lpss/sparse/attach.py.
+
+        Raises UsageError where another method is attached to the optimizer.
         """
         if self.attachment is None:
             self.attachment = Attachment(self).attach()
