@@ -73,7 +73,8 @@ def _p_summary(p: dict[str, float | None]) -> float | dict[str, float] | None:
 
 
 def _warnings(parts: Parts, trainer: Trainer) -> list[str]:
-    lines = parts.method.preflight_warnings() + parts.method.layer_collapse()
+    method = parts.method
+    lines = method.coverage_warnings() + method.preflight_warnings() + method.layer_collapse()
     if skipped := trainer.history.skipped_neurons():
         lines.append(f"{skipped} neuron updates were skipped because the gradient held NaN or inf")
     if missed := parts.method.skipped_updates:

@@ -30,6 +30,8 @@ class Case:
             lines = lines[-1:]
         if self.argv[0] == "lpss-table":  # says what it leaves out, a line a file
             lines = [line for line in lines if not line.startswith("skipped ")]
+        if self.argv[0] == "lpss-train":  # says what is masked before it trains
+            lines = [line for line in lines if not line.startswith("masks cover ")]
         new = [text for path, text in after.items() if before.get(path) != text] + answer["on_disk"]
         ended = [text for text in new if _status(text) in ("finished", "diverged")]
         if code not in (0, 1, 2) or "Traceback" in error or "HYDRA_FULL_ERROR" in error:  # the latter would show one

@@ -489,3 +489,11 @@ def test_every_uci_set_trains_with_its_own_model(composed, real_uci, dataset, tm
         "web": 212_867,
     }
     assert result["parameters"] == published[dataset]
+
+
+def test_a_net_of_which_little_can_become_sparse_is_a_warning_in_its_record(composed):
+    config = composed(
+        "dataset=digits", "method=rigl", "sparsity=0.5", "train.max_steps=1", "mask.exclude=[stem,linear]"
+    )
+    (line,) = [line for line in run(config)["warnings"] if "can become sparse" in line]
+    assert line.startswith("less than half of the net can become sparse: masks cover 1 of 3 layers") and "stem" in line

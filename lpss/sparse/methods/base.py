@@ -262,10 +262,16 @@ class Method:
         """Which layers are masked, which stay dense, and why; `print` it for a table."""
         return self.masks.coverage
 
+    def coverage_warnings(self) -> list[str]:
+        """A line if less than half of the net's parameters can become sparse."""
+        if not self.sparsity or self.coverage.share >= 0.5:
+            return []
+        return [f"less than half of the net can become sparse: {self.coverage.line()}"]
+
     def _report_coverage(self) -> None:
         log.info("%s", self.coverage.line())
-        if self.sparsity and self.coverage.share < 0.5:
-            log.warning("less than half of the net can become sparse: %s", self.coverage.line())
+        for line in self.coverage_warnings():
+            log.warning(line)
 
     # --- in others' trainers, and between processes and files ---------------------------------------------------
 
