@@ -214,17 +214,13 @@ def _parametrized(module: nn.Module, attribute: str) -> dict | None:
         for name, original in originals.items():
             if original.shape != shape or len(shape) < 2:
                 continue
-            saved, generator = original.detach().clone(), torch.Generator().manual_seed(0)
-            some = torch.randint(2, shape, generator=generator).to(original)
-            some.flatten(1)[:, 0] = 1.0  # no neuron is empty yet
-            original.copy_(some)
-            zeros_stay = bool((getattr(module, attribute)[some == 0] == 0).all())
-            empty = []  # dims along which a slice of zeros is not finite
-            for dim in range(len(shape)):
-                original.copy_(torch.ones_like(original)).select(dim, 0).zero_()
-                if not torch.isfinite(getattr(module, attribute)).all():
-                    empty.append(dim)
-            original.copy_(saved)
+            saved = original.detach().clone()
+            try:
+                zeros_stay, empty = _try_zeros(module, attribute, original)
+            except (RuntimeError, ValueError):  # it takes no such values
+                zeros_stay, empty = False, []
+            finally:
+                original.copy_(saved)
             if zeros_stay:
                 where = {"attribute": f"parametrizations.{attribute}.{name}", "divides": empty == [0]}
                 return where if empty in ([], [0]) else where | {"obstacle": f"normed by {kinds} along dim {empty[-1]}"}
@@ -234,6 +230,22 @@ def _parametrized(module: nn.Module, attribute: str) -> dict | None:
     obstacle = f"parametrized by {kinds}, which turns zeros into other values"
     name = next(iter(originals), None)
     return None if name is None else {"attribute": f"parametrizations.{attribute}.{name}", "obstacle": obstacle}
+
+
+def _try_zeros(module: nn.Module, attribute: str, original: Tensor) -> tuple[bool, list[int]]:
+    """Whether zeros of the original tensor, which is overwritten, are zeros of the weight, and the dims along which a
+    slice of zeros makes the weight something else than finite."""
+    some = torch.randint(2, original.shape, generator=torch.Generator().manual_seed(0)).to(original)
+    some.select(1, 0).fill_(1.0)  # no neuron is empty yet
+    original.copy_(some)
+    zeros_stay = bool((getattr(module, attribute)[some == 0] == 0).all())
+    empty = []
+    for dim in range(original.dim()):
+        original.fill_(1.0)
+        original.select(dim, 0).zero_()
+        if not torch.isfinite(getattr(module, attribute)).all():
+            empty.append(dim)
+    return zeros_stay, empty
 
 
 def _reach(module: nn.Module, path: str):

@@ -215,6 +215,19 @@ def test_a_parametrization_that_fills_zeros_in_is_left_dense_and_says_so():
         static(net, include=["1"])
 
 
+def test_a_parametrization_that_fails_on_zeros_is_left_dense_and_its_weight_as_it_was():
+    class Inverse(nn.Module):
+        def forward(self, x):
+            return torch.linalg.inv(x)
+
+    layer = nn.Linear(8, 8)
+    before = layer.weight.detach().clone()
+    nn.utils.parametrize.register_parametrization(layer, "weight", Inverse())
+    net = nn.Sequential(layer, nn.Linear(8, 2))
+    assert "Inverse, which turns zeros" in static(net).coverage.dense["0"]
+    assert torch.equal(layer.parametrizations.weight.original, before)
+
+
 def test_no_neuron_of_a_layer_that_divides_by_its_norm_is_emptied():
     torch.manual_seed(0)
     net = nn.Sequential(parametrizations.weight_norm(nn.Linear(20, 30)), nn.ReLU(), nn.Linear(30, 2))
