@@ -165,8 +165,7 @@ class Attachment:
     def _loaded(self, optimizer) -> None:
         method = self.method
         if not self.loaded_masks:  # momentum of a dense net would move weights off the masks
-            for name, mask in method.masks.items():
-                method.masks.update(name, mask.bool(), optimizer, method.unmasked_state)
+            method.masks.apply_to_all(optimizer, method.unmasked_state)
 
 
 def _without_key(state: dict) -> dict:

@@ -74,6 +74,11 @@ class Masks(Mapping):
             if torch.is_tensor(value) and value.shape == parameter.shape and key not in keep:
                 value.mul_(stays)
 
+    def apply_to_all(self, optimizer, keep: Iterable[str] = ()) -> None:
+        """Zero every weight and the optimizer's state off the masks, but for state tensors named in `keep`."""
+        for name, mask in self._masks.items():
+            self.update(name, mask.bool(), optimizer, keep)
+
     @torch.no_grad()
     def apply_to_weights(self) -> None:
         """Zero every maskable weight off its mask."""

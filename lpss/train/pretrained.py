@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lpss.config import RunConfig
 from lpss.errors import DataError, UsageError
+from lpss.train.weights import unpack
 
 WEIGHTS = "weights.safetensors"
 
@@ -90,6 +91,5 @@ def _read(path: Path) -> dict[str, Tensor]:
             break
     if not isinstance(content, Mapping) or not all(torch.is_tensor(value) for value in content.values()):
         raise DataError(f"init: {path} holds no weights: a mapping from names to tensors is expected")
-    if any(name.startswith("mask.") for name in content):  # a run's own file
-        content = {name[4:]: value for name, value in content.items() if name.startswith("net.")}
-    return dict(content)
+    state, masks = unpack(content)
+    return state if masks else dict(content)  # only a run's own file holds masks

@@ -1,12 +1,12 @@
 """weights.safetensors and layers.csv: what a trained net is, as files."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from lpss.errors import DataError
 from lpss.files import write_atomically
@@ -25,14 +25,22 @@ def save_weights(path: Path, net: nn.Module, method: Method) -> None:
     write_atomically(path, lambda temporary: save_file(tensors, temporary))
 
 
-def load_weights(path: Path | str, net: nn.Module) -> dict[str, torch.Tensor]:
+def load_weights(path: Path | str, net: nn.Module) -> dict[str, Tensor]:
     """Load a run's weights.safetensors into `net`; returns the masks (layer name -> bool). Raises DataError."""
     try:
-        tensors = load_file(path)
-        net.load_state_dict({key[4:]: value for key, value in tensors.items() if key.startswith("net.")})
+        state, masks = unpack(load_file(path))
+        net.load_state_dict(state)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise DataError(f"{path} does not hold this net's weights: {str(error).splitlines()[0]}") from None
-    return {key[5:]: value for key, value in tensors.items() if key.startswith("mask.")}
+    return masks
+
+
+def unpack(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """(the net's state dict, layer name -> mask) of the tensors that `save_weights` has written."""
+    return tuple(
+        {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        for prefix in ("net.", "mask.")
+    )
 
 
 def layer_rows(method: Method, p: dict[str, float | None]) -> list[dict]:

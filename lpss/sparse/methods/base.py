@@ -253,8 +253,7 @@ class Method:
         UsageError for the masks of another net.
         """
         self.masks.load_state_dict(masks)
-        for name, mask in self.masks.items():
-            self.masks.update(name, mask.bool(), self.optimizer, self.unmasked_state)
+        self.masks.apply_to_all(self.optimizer, self.unmasked_state)
         self.repair()
 
     @property
