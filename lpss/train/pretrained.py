@@ -89,7 +89,9 @@ def _read(path: Path) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
             break
-    if not isinstance(content, Mapping) or not all(torch.is_tensor(value) for value in content.values()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and torch.is_tensor(value) for name, value in content.items()
+    ):
         raise DataError(f"init: {path} holds no weights: a mapping from names to tensors is expected")
     state, masks = unpack(content)
     return state if masks else dict(content)  # only a run's own file holds masks

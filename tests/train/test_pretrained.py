@@ -133,6 +133,7 @@ def test_what_cannot_be_used_is_one_line_that_names_it(composed, dense, tmp_path
     (tmp_path / "broken.pt").write_bytes(b"nothing")
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
     torch.save([1, 2], tmp_path / "list.pt")
+    torch.save({1: torch.zeros(2)}, tmp_path / "numbered.pt")
     torch.save({"layers.0.weight": torch.zeros(2, 2)}, tmp_path / "other.pt")
     (tmp_path / "empty").mkdir()
     for name, error, message in (
@@ -141,6 +142,7 @@ def test_what_cannot_be_used_is_one_line_that_names_it(composed, dense, tmp_path
         ("broken.pt", DataError, "broken.pt cannot be read as weights"),
         ("broken.safetensors", DataError, "broken.safetensors cannot be read as weights"),
         ("list.pt", DataError, "holds no weights: a mapping from names to tensors"),
+        ("numbered.pt", DataError, "holds no weights: a mapping from names to tensors"),
         ("other.pt", DataError, "other.pt holds the weights of another net: it lacks layers.0.bias"),
     ):
         with pytest.raises(error, match=message):
