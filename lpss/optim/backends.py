@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lpss.optim import native, triton_step
+from lpss.native import loader
+from lpss.optim import c_step, triton_step
 from lpss.optim.nonfinite import NonfiniteCounter
+from lpss.optim.protocol import NeuronRows
 from lpss.optim.scratch import Scratch
 from lpss.optim.steps import lpsgd_step, lpsgdm_step
 
@@ -21,6 +23,7 @@ def move(
     p: float,
     scratch: Scratch,
     nonfinite: NonfiniteCounter,
+    rows: Sequence[NeuronRows | None] | None = None,
     capturable: bool = False,
     **momentum,
 ) -> set[str]:
@@ -32,6 +35,7 @@ def move(
         p: 1 < p < inf, of all the weights.
         scratch: working memory of the torch operations.
         nonfinite: grows by the neurons that were left alone because their gradient holds NaN or inf.
+        rows: for each piece None, or where neurons begin if it holds active entries alone.
         capturable: never read a value on the host.
         momentum: `gamma` and `nesterov`, for LpSGD-m.
 
@@ -39,21 +43,36 @@ def move(
     other weight by the torch operations of steps.py.
     """
     code_paths, together = set(), []
-    for piece in pieces:
+    for piece, row in zip(pieces, rows or [None] * len(pieces), strict=True):
         weight = piece[0]
         if weight.is_cuda and triton_step.usable(*(rows := memory_rows(piece)), eta=eta):
             triton_step.step(rows, nonfinite.on(weight.device), eta=eta, p=p, **momentum)
             code_paths.add(TRITON)
-        elif isinstance(eta, (int, float)) and native.usable(*piece):
-            together.append(piece)
+        elif isinstance(eta, (int, float)) and c_step.usable(*piece):
+            together.append((piece, row))
             code_paths.add(C_KERNEL)
         else:
             step = lpsgdm_step if len(piece) == 4 else lpsgd_step
-            nonfinite.add(step(*piece, eta=eta, p=p, capturable=capturable, scratch=scratch, **momentum))
+            even = piece if row is None else tuple(_padded(x, row) for x in piece)
+            nonfinite.add(step(*even, eta=eta, p=p, capturable=capturable, scratch=scratch, **momentum))
+            if row is not None:
+                for x, padded in zip(piece[:-1], even[:-1], strict=True):
+                    x.copy_(padded[_entries(row)])
             code_paths.add(TENSOR_CODE)
     if together:
-        nonfinite.add(native.step(together, eta=eta, p=p, **momentum))
+        nonfinite.add(c_step.step(*zip(*together, strict=True), eta=eta, p=p, **momentum))
     return code_paths
+
+
+def _entries(rows: NeuronRows) -> Tensor:
+    """(neurons, longest) bool: which entries of equally long rows are there."""
+    return torch.arange(rows.longest, device=rows.starts.device) < rows.starts.diff().unsqueeze(1)
+
+
+def _padded(x: Tensor, rows: NeuronRows) -> Tensor:
+    """The entries of neurons as rows of equal length, with zeros, which add nothing to a norm."""
+    entries = _entries(rows)
+    return torch.zeros(entries.shape, dtype=x.dtype, device=x.device).masked_scatter_(entries, x)
 
 
 def expected_code_path(device: torch.device | str) -> str:
@@ -66,7 +85,7 @@ def expected_code_path(device: torch.device | str) -> str:
     kind = torch.device(device).type
     if kind == "cuda" and triton_step.kernel_available():
         return TRITON
-    if kind == "cpu" and native.kernel() is not None:
+    if kind == "cpu" and loader.library() is not None:
         return C_KERNEL
     return TENSOR_CODE
 

@@ -1,9 +1,30 @@
-"""What a sparse training method asks of an optimizer, so that it needs to know no optimizer's class."""
+"""What a sparse training method asks of an optimizer, so that it needs to know no optimizer's class; and what it tells
+one about a weight that holds its active entries alone."""
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class NeuronRows:
+    """Where neurons begin in a weight of shape (active,), which holds its active entries alone, neuron after neuron.
+
+    starts: (neurons + 1,) int32, from 0 to the number of active entries. longest: most entries of a neuron.
+    """
+
+    starts: Tensor
+    longest: int
+
+
+ROWS = "neuron_rows"  # attribute of such a parameter
+
+
+def rows_of(param: Tensor) -> NeuronRows | None:
+    """The rows of a weight that holds its active entries alone; None for every other parameter."""
+    return getattr(param, ROWS, None)
 
 
 @runtime_checkable

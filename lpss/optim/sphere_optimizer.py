@@ -16,6 +16,7 @@ from lpss.optim import backends
 from lpss.optim.base import AUTO_P
 from lpss.optim.groups import param_groups
 from lpss.optim.nonfinite import NonfiniteCounter
+from lpss.optim.protocol import rows_of
 from lpss.optim.scratch import Scratch
 from lpss.optim.sgd import can_fuse
 from lpss.optim.steps import compute_dtype, upcast
@@ -199,6 +200,7 @@ class SphereOptimizer(Optimizer):
         """Hand weights with their state and gradients to `backends.move`, and note the code paths it took."""
         self.code_paths |= backends.move(
             [tuple(neurons_first(x, group) for x in piece) for piece in pieces],
+            rows=[rows_of(piece[0]) for piece in pieces],
             eta=group["lr"],
             p=group["p"],
             scratch=self._scratch,

@@ -1,7 +1,8 @@
 """The steps of LpSGD and LpSGD-m in torch operations: one weight tensor at a time, state in, state out.
 
-These two functions are the definition; kernel.c and triton_step.py do the same arithmetic in one pass on CPUs and GPUs.
-Both run on any device, in float32 (float64 for float64 weights) whatever the weight's dtype, and write in place.
+These two functions are the definition; lpss/native/sphere.c and triton_step.py do the same arithmetic in one pass on
+CPUs and GPUs. Both run on any device, in float32 (float64 for float64 weights) whatever the weight's dtype, and write
+in place.
 
 Neurons whose direction is exactly zero, or whose step ends on zero, keep their weights. Neurons whose gradient holds
 NaN or inf keep their weights and all state.

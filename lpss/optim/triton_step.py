@@ -1,9 +1,9 @@
 """The GPU's fast path: one Triton launch per weight, one program per neuron, with its row in registers.
 
-Like kernel.c it does the arithmetic of steps.py on float32 weights, equal up to float32 rounding, but reads and writes
-each array once. A launch neither allocates nor waits, so that a CUDA graph can hold it (take a step before the capture:
-the first one compiles). Where Triton is missing or broken, or with LPSS_NATIVE=0 in the environment, the tensor code
-runs instead.
+Like lpss/native/sphere.c it does the arithmetic of steps.py on float32 weights, equal up to float32 rounding, but reads
+and writes each array once. A launch neither allocates nor waits, so that a CUDA graph can hold it (take a step before
+the capture: the first one compiles). Where Triton is missing or broken, or with LPSS_NATIVE=0 in the environment, the
+tensor code runs instead.
 """
 
 import logging

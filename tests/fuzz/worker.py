@@ -57,7 +57,7 @@ def programs() -> dict:
     from lpss.data import DATASETS, load
     from lpss.data.unpack import unpack, unpack_tree
     from lpss.models import build_model
-    from lpss.optim import native
+    from lpss.native import loader
     from lpss.report import figures  # noqa: F401
     from lpss.train import environment, run  # noqa: F401
     from lpss.train.weights import load_weights
@@ -65,7 +65,7 @@ def programs() -> dict:
     compose_run(["dataset=synthetic", "optimizer.p={0.5: 1.2}", "sphere.exclude=[head]"])
     GlobalHydra.instance().clear()
     Hydra.get_mode = lambda *arguments, **named: None  # composes all once more, only to look for hydra.mode
-    environment.versions(), environment.git_commit(), native.kernel()
+    environment.versions(), environment.git_commit(), loader.library()
 
     def library(call):
         """A program out of a function: of what it raises, an LpssError is one line and all else a traceback."""

@@ -2,13 +2,13 @@
 
 import pytest
 
-from lpss.optim import native
+from lpss.native import loader
 
 
 @pytest.fixture(autouse=True, params=["tensors", "kernel"])
 def path(request, monkeypatch):
     if request.param == "tensors":
-        monkeypatch.setattr(native, "kernel", lambda: None)
-    elif native.kernel() is None:
+        monkeypatch.setattr(loader, "library", lambda: None)
+    elif loader.library() is None:
         pytest.skip("no C compiler here: the kernel cannot be built")
     return request.param

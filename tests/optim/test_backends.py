@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lpss import LpSGD, LpSGDm
-from lpss.optim import backends, native, triton_step
+from lpss.optim import backends, c_step, triton_step
 from lpss.optim.backends import expected_code_path, memory_rows
 
 BOTH = pytest.mark.parametrize("optimizer_class", [LpSGD, LpSGDm])
@@ -58,8 +58,10 @@ def test_weights_off_the_sphere_and_weights_without_gradient_have_no_code_path(o
 def test_the_kernel_moves_all_weights_of_a_group_in_one_call(monkeypatch, path):
     if path == "tensors":
         pytest.skip("about the kernel")
-    calls, step = [], native.step
-    monkeypatch.setattr(native, "step", lambda pieces, **options: calls.append(len(pieces)) or step(pieces, **options))
+    calls, step = [], c_step.step
+    monkeypatch.setattr(
+        c_step, "step", lambda pieces, *rows, **options: calls.append(len(pieces)) or step(pieces, *rows, **options)
+    )
     one_step(LpSGDm, torch.rand(4, 3), torch.rand(2, 3, 3, 3), torch.rand(5, 2))
     assert calls == [3]
 

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 import lpss
-from lpss.optim import native, triton_step
+from lpss.native import loader
+from lpss.optim import triton_step
 
 SHAPES = [(7, 1), (5, 3), (8, 16), (3, 36), (3, 1100)]
 POWERS = [1.03, 1.07, 1.2, 1.25, 1.5, 2.0, 3.0]
@@ -53,7 +54,7 @@ def gradients(shape, scale: float, device="cpu"):
 
 
 def by_tensors(monkeypatch, name: str, p: float, scale: float, shape, device="cpu") -> dict:
-    monkeypatch.setattr(native, "kernel", lambda: None)
+    monkeypatch.setattr(loader, "library", lambda: None)
     monkeypatch.setattr(triton_step, "kernel_available", lambda: False)
     weight, optimizer = start(name, shape, p, device)
     for weight.grad in gradients(shape, scale, device):

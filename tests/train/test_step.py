@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import lpss
-from lpss.optim import native
+from lpss.native import loader
 from lpss.registries import METHODS
 from lpss.train.compute import ComputeOptions
 from lpss.train.step import CapturedStep, TrainStep
@@ -17,7 +17,7 @@ STEPS = 30
 @pytest.fixture(autouse=True)
 def tensor_code(monkeypatch):
     """Captured steps are made of tensor operations; so the plain ones they are compared with are, too."""
-    monkeypatch.setattr(native, "kernel", lambda: None)
+    monkeypatch.setattr(loader, "library", lambda: None)
 
 
 class Plain(TrainStep):

@@ -1,16 +1,13 @@
-"""The C kernel against the tensor code, how it is built and cached, and what happens without it."""
+"""The C kernel against the tensor code."""
 
-import os
-import shutil
-import subprocess
-import sys
 from contextlib import nullcontext
 
 import pytest
 import torch
 
 import lpss
-from lpss.optim import native
+from lpss.native import loader
+from lpss.optim import c_step
 
 SHAPES = [(7, 1), (5, 3), (8, 16), (3, 4, 3, 3), (3, 1100), (33, 250)]
 
@@ -18,24 +15,8 @@ SHAPES = [(7, 1), (5, 3), (8, 16), (3, 4, 3, 3), (3, 1100), (33, 250)]
 @pytest.fixture(autouse=True)
 def path():
     """In place of conftest's: these tests are about the kernel."""
-    if native.kernel() is None:
+    if loader.library() is None:
         pytest.skip("no C compiler here: the kernel cannot be built")
-
-
-@pytest.fixture
-def compiled(tmp_path, monkeypatch):
-    """A fresh start: nothing loaded, an empty cache, and a compiler that does not take ten seconds to optimize."""
-    hasty, compiler = (
-        tmp_path / "cc",
-        os.environ.get("CC") or next(filter(None, map(shutil.which, ("gcc", "cc", "clang")))),
-    )
-    hasty.write_text(f'#!/bin/sh\nexec {compiler} "$@" -O0\n')
-    hasty.chmod(0o755)
-    monkeypatch.setenv("CC", str(hasty))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    native.kernel.cache_clear()
-    yield tmp_path / "lpss-native"
-    native.kernel.cache_clear()
 
 
 def trajectory(optimizer_class, shape, p, scale, **options) -> tuple[torch.Tensor, dict, int]:
@@ -60,7 +41,7 @@ def trajectory(optimizer_class, shape, p, scale, **options) -> tuple[torch.Tenso
 @pytest.mark.parametrize("optimizer_class", [lpss.LpSGD, lpss.LpSGDm])
 def test_both_paths_take_the_same_steps(monkeypatch, optimizer_class, shape, p, scale, options):
     weight, state, skipped = trajectory(optimizer_class, shape, p, scale, **options)
-    monkeypatch.setattr(native, "kernel", lambda: None)
+    monkeypatch.setattr(loader, "library", lambda: None)
     weight_2, state_2, skipped_2 = trajectory(optimizer_class, shape, p, scale, **options)
     # float32 rounding, raised by w = v^[q-1] and, for p > 2, by the steepness near 0
     tolerance = {"rtol": 1e-4, "atol": 3e-6 if p <= 2 else 2e-3}
@@ -73,15 +54,15 @@ def test_both_paths_take_the_same_steps(monkeypatch, optimizer_class, shape, p, 
 def test_what_the_kernel_cannot_move_takes_the_tensor_path():
     plain, images = torch.zeros(4, 3), torch.zeros(2, 4, 3, 3)
     last = images.to(memory_format=torch.channels_last)
-    assert native.usable(plain, plain) and native.usable(images, images) and native.usable(last, last)
-    assert not native.usable(plain.double())
-    assert not native.usable(plain.t())
-    assert not native.usable(plain.bfloat16())
-    assert not native.usable(images, last)  # the neurons' entries would not meet
+    assert c_step.usable(plain, plain) and c_step.usable(images, images) and c_step.usable(last, last)
+    assert not c_step.usable(plain.double())
+    assert not c_step.usable(plain.t())
+    assert not c_step.usable(plain.bfloat16())
+    assert not c_step.usable(images, last)  # the neurons' entries would not meet
 
 
 def test_a_learning_rate_in_a_tensor_takes_the_tensor_path(monkeypatch):
-    monkeypatch.setattr(native, "step", None)
+    monkeypatch.setattr(c_step, "step", None)
     weight = torch.nn.Parameter(torch.randn(4, 3))
     optimizer = lpss.LpSGDm([weight], lr=torch.tensor(0.1), p=1.2)
     weight.grad = torch.randn(4, 3)
@@ -106,7 +87,7 @@ def test_memory_order_makes_no_difference(optimizer_class):
 @pytest.mark.parametrize("optimizer_class", [lpss.LpSGD, lpss.LpSGDm])
 def test_threads_share_a_net_without_changing_a_bit(monkeypatch, optimizer_class):
     """Neurons are never split, so the number of threads changes no bit; here threads share a weight."""
-    monkeypatch.setattr(native, "SHARE", 1)
+    monkeypatch.setattr(c_step, "SHARE", 1)
     moved, threads = [], torch.get_num_threads()
     try:
         for count in (1, 2, 3, 7):
@@ -133,48 +114,3 @@ def test_a_step_is_seen_by_autograds_version_check():
     optimizer.step()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
-
-
-def test_it_is_compiled_once_and_kept(compiled):
-    assert native.kernel() is not None
-    (kept,) = compiled.iterdir()
-    assert kept.suffix == ".so"
-    before = kept.stat().st_mtime_ns
-    native.kernel.cache_clear()
-    assert native.kernel() is not None and kept.stat().st_mtime_ns == before
-
-
-def test_a_broken_cached_file_is_replaced_by_tensor_code_and_then_built_again(compiled):
-    assert native.kernel() is not None
-    (kept,) = compiled.iterdir()
-    kept.unlink()  # not written to: it is loaded
-    kept.write_bytes(b"not a library")
-    # In a process of its own: a loaded library stays loaded.
-    code = (
-        "from lpss.optim import native; print(native.kernel() is not None);"
-        "native.kernel.cache_clear(); print(native.kernel() is not None)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "False\nTrue\n"
-
-
-def test_without_a_compiler_or_when_switched_off(compiled, monkeypatch, caplog):
-    caplog.set_level("INFO")
-    monkeypatch.setenv("LPSS_NATIVE", "0")
-    assert native.kernel() is None
-    monkeypatch.delenv("LPSS_NATIVE")
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.delenv("CC", raising=False)
-    native.kernel.cache_clear()
-    assert native.kernel() is None and "no C compiler" in caplog.text
-    monkeypatch.setenv("CC", "false")
-    native.kernel.cache_clear()
-    assert native.kernel() is None
-
-
-def test_loading_it_leaves_the_processes_denormal_numbers_alone():
-    code = (
-        "import torch; from lpss.optim import native; assert native.kernel() is not None;"
-        "assert (torch.tensor([1e-40]) * 1.0).item() > 0"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

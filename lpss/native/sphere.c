@@ -1,11 +1,10 @@
-/* One step of LpSGD and of LpSGD-m on float32 weights (rows, d): the same arithmetic as in steps.py, a neuron at a time,
- * so that its numbers stay in the processor's first cache and each array crosses the memory bus once.
- * Compiled on first use by native.py. */
+/* One step of LpSGD and of LpSGD-m on float32 weights (rows, d): the same arithmetic as in lpss/optim/steps.py, a neuron
+ * at a time, so that its numbers stay in the processor's first cache and each array crosses the memory bus once.
+ * Of a weight that holds its active entries alone, rows differ in length. */
 #include <math.h>
-#include <stdint.h>
-#include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
+#include "vectors.h"
+
 #define INFINITE 0x7f800000u
 #define TINY 1.17549435e-38f
 
@@ -14,12 +13,32 @@ typedef struct {
     int nesterov, whole, momentum;
 } Step;
 
-/* A weight (rows, d) and what belongs to it, all in the same memory order; v and mu are for LpSGD-m alone. */
+/* A weight (rows, d) and what belongs to it, all in the same memory order; v and mu are for LpSGD-m alone. Where `starts`
+ * is given, a row begins at starts[row], ends where the next one
+ * begins, and d is not used. */
 typedef struct {
-    int64_t rows, d;
+    int64_t rows, d, size;
+    const int32_t *starts;
     float *w, *v, *mu;
     const float *g;
 } Piece;
+
+INLINE long start_of(const Piece *piece, long row) { return piece->starts ? piece->starts[row] : row * piece->d; }
+
+/* The first row that begins at the piece's weight `at` or after it. */
+INLINE long row_from(const Piece *piece, long at)
+{
+    if (at <= 0) return 0;
+    if (at >= piece->size) return piece->rows;
+    if (!piece->starts) return (at + piece->d - 1) / piece->d;
+    long low = 0, high = piece->rows;
+    while (low < high) {
+        long middle = (low + high) / 2;
+        if (piece->starts[middle] < at) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
 
 INLINE uint32_t magnitude(float x)
 {
@@ -78,11 +97,13 @@ INLINE float total_power(const float *x, float *power, long d, float unit, float
     return total;
 }
 
-INLINE long momentum_rows(Step s, long rows, long d, float *w, float *v, float *mu, const float *g, float *x, float *power,
-                          int whole)
+INLINE long momentum_rows(Step s, const Piece *piece, long first, long last, float *x, float *power, int whole)
 {
     long skipped = 0;
-    for (long row = 0; row < rows; row++, w += d, v += d, mu += d, g += d) {
+    for (long row = first; row < last; row++) {
+        long at = start_of(piece, row), d = start_of(piece, row + 1) - at;
+        float *w = piece->w + at, *v = piece->v + at, *mu = piece->mu + at;
+        const float *g = piece->g + at;
         uint32_t most = 0;
         if (s.nesterov) {
             for (long i = 0; i < d; i++) {
@@ -122,10 +143,13 @@ INLINE long momentum_rows(Step s, long rows, long d, float *w, float *v, float *
     return skipped;
 }
 
-INLINE long plain_rows(Step s, long rows, long d, float *w, const float *g, float *x, float *power, int whole)
+INLINE long plain_rows(Step s, const Piece *piece, long first, long last, float *x, float *power, int whole)
 {
     long skipped = 0;
-    for (long row = 0; row < rows; row++, w += d, g += d) {
+    for (long row = first; row < last; row++) {
+        long at = start_of(piece, row), d = start_of(piece, row + 1) - at;
+        float *w = piece->w + at;
+        const float *g = piece->g + at;
         uint32_t most = 0;
         for (long i = 0; i < d; i++) {
             x[i] = g[i];
@@ -152,34 +176,30 @@ INLINE long plain_rows(Step s, long rows, long d, float *w, const float *g, floa
     return skipped;
 }
 
-INLINE long rows_of(const Piece *piece, Step s, long first, long last, float *work, int whole)
+INLINE long rows_of(const Piece *piece, Step s, long first, long last, float *work, long widest, int whole)
 {
-    long d = piece->d, skip = first * d;
-    if (!s.momentum)
-        return plain_rows(s, last - first, d, piece->w + skip, piece->g + skip, work, work + d, whole);
-    return momentum_rows(s, last - first, d, piece->w + skip, piece->v + skip, piece->mu + skip, piece->g + skip, work,
-                         work + d, whole);
+    if (!s.momentum) return plain_rows(s, piece, first, last, work, work + widest, whole);
+    return momentum_rows(s, piece, first, last, work, work + widest, whole);
 }
 
 /* The rows that begin at weights first .. last - 1 of all pieces, counted one after another. */
-INLINE long share_of(const Piece *pieces, long count, long first, long last, Step s, float *work)
+INLINE long share_of(const Piece *pieces, long count, long first, long last, Step s, float *work, long widest)
 {
     long skipped = 0;
     for (const Piece *piece = pieces; piece < pieces + count; piece++) {
-        long d = piece->d, from = first > 0 ? (first + d - 1) / d : 0, to = last > 0 ? (last + d - 1) / d : 0;
-        to = to < piece->rows ? to : piece->rows;
+        long from = row_from(piece, first), to = row_from(piece, last);
         if (from < to) {
             switch (s.whole) { /* the usual p of 1.5, 1.333, 1.25, 1.2 get code of their own */
-            case 0: skipped += rows_of(piece, s, from, to, work, 0); break;
-            case 2: skipped += rows_of(piece, s, from, to, work, 2); break;
-            case 3: skipped += rows_of(piece, s, from, to, work, 3); break;
-            case 4: skipped += rows_of(piece, s, from, to, work, 4); break;
-            case 5: skipped += rows_of(piece, s, from, to, work, 5); break;
-            default: skipped += rows_of(piece, s, from, to, work, s.whole);
+            case 0: skipped += rows_of(piece, s, from, to, work, widest, 0); break;
+            case 2: skipped += rows_of(piece, s, from, to, work, widest, 2); break;
+            case 3: skipped += rows_of(piece, s, from, to, work, widest, 3); break;
+            case 4: skipped += rows_of(piece, s, from, to, work, widest, 4); break;
+            case 5: skipped += rows_of(piece, s, from, to, work, widest, 5); break;
+            default: skipped += rows_of(piece, s, from, to, work, widest, s.whole);
             }
         }
-        first -= piece->rows * d;
-        last -= piece->rows * d;
+        first -= piece->size;
+        last -= piece->size;
     }
     return skipped;
 }
@@ -191,6 +211,6 @@ long sphere_step(const Piece *pieces, long count, long size, const Step *step, f
     long skipped = 0;
 #pragma omp parallel for num_threads(threads) schedule(static, 1) reduction(+ : skipped)
     for (int i = 0; i < threads; i++)
-        skipped += share_of(pieces, count, size * i / threads, size * (i + 1) / threads, *step, work + 2 * widest * i);
+        skipped += share_of(pieces, count, size * i / threads, size * (i + 1) / threads, *step, work + 2 * widest * i, widest);
     return skipped;
 }

@@ -1,0 +1,277 @@
+/* What stands between sparse products, on activations (pixels, channels, batch): batch normalisation with what follows it
+ * (a residual, ReLU) in one pass, and the way there and back from other layouts. Threads share channels. */
+#include <math.h>
+
+#include "vectors.h"
+
+#define BLOCK 64 /* pixels whose sums are added up in float32; their totals are in float64 */
+#define GROUP 8  /* channels that a thread takes at once: a page of memory for each pixel */
+
+/* x (pixels, channels, batch); `residual`, `scale` and `bias` may be NULL. */
+typedef struct {
+    int64_t pixels, channels, batch;
+    const float *x, *y, *residual, *scale, *bias;
+    float *mean, *inverse;
+    int relu, training;
+} Norm;
+
+/* Channels first .. last - 1, at most GROUP. */
+typedef struct {
+    int64_t first, last;
+} Group;
+
+INLINE Group group_of(const Norm *n, int64_t index)
+{
+    int64_t last = (index + 1) * GROUP;
+    return (Group){index * GROUP, last < n->channels ? last : n->channels};
+}
+
+INLINE int64_t groups(int64_t channels) { return (channels + GROUP - 1) / GROUP; }
+
+/* Where vector i of a batch begins: the last one may repeat entries of the one before, `fresh` says which are new. */
+INLINE int64_t place_of(int64_t i, int64_t batch) { return (i + 1) * LANES > batch ? batch - LANES : i * LANES; }
+
+INLINE vec fresh(int64_t batch)
+{
+    vec ones = all(1.0f);
+    int64_t repeated = (LANES - batch % LANES) % LANES;
+    for (int lane = 0; lane < LANES; lane++)
+        if (lane < repeated) ones[lane] = 0.0f;
+    return ones;
+}
+
+/* ReLU by bit patterns, which keep NaN whatever the compiler assumes: those of -inf and below it are negative numbers. */
+#define NEGATIVE_INFINITY (-8388608)
+INLINE vec relu(vec y) { return (vec)((bits)y & ((bits)y > NEGATIVE_INFINITY)); }
+INLINE vec relu_gradient(vec dy, vec y) { return (vec)((bits)dy & ((bits)y != 0)); } /* y is what relu gave */
+
+INLINE int32_t pattern(float x)
+{
+    int32_t pattern;
+    memcpy(&pattern, &x, 4);
+    return pattern;
+}
+
+/* Sums of a part of one channel's batch: of d, and of d times e. */
+typedef struct {
+    vec sum[GROUP], product[GROUP];
+    double sums[GROUP], products[GROUP];
+} Sums;
+
+INLINE void begin(Sums *s, int totals)
+{
+    for (int c = 0; c < GROUP; c++) {
+        s->sum[c] = s->product[c] = all(0.0f);
+        if (totals) s->sums[c] = s->products[c] = 0.0;
+    }
+}
+
+INLINE void end_block(Sums *s)
+{
+    for (int c = 0; c < GROUP; c++) s->sums[c] += total(s->sum[c]), s->products[c] += total(s->product[c]);
+    begin(s, 0);
+}
+
+/* Sums over batch and pixels of x - shift and its square. */
+static void moments(const Norm *n, Group g, const float *shift, Sums *s)
+{
+    int64_t b = n->batch, vectors = (b + LANES - 1) / LANES;
+    vec mask = fresh(b);
+    begin(s, 1);
+    for (int64_t q = 0; q < n->pixels; q++) {
+        for (int64_t c = g.first; c < g.last; c++) {
+            const float *x = n->x + (q * n->channels + c) * b;
+            int64_t k = c - g.first;
+            if (b < LANES) {
+                for (int64_t i = 0; i < b; i++) {
+                    double d = x[i] - shift[k];
+                    s->sums[k] += d, s->products[k] += d * d;
+                }
+                continue;
+            }
+            vec sum = s->sum[k], square = s->product[k], offset = all(shift[k]);
+            for (int64_t i = 0; i < vectors; i++) {
+                vec d = load(x + place_of(i, b)) - offset;
+                if (i == vectors - 1) d *= mask;
+                sum += d, square += d * d;
+            }
+            s->sum[k] = sum, s->product[k] = square;
+        }
+        if (q % BLOCK == BLOCK - 1) end_block(s);
+    }
+    end_block(s);
+}
+
+/* Batch statistics: mean, and 1 / sqrt(variance + epsilon) in `inverse`; `variance` is the unbiased one. */
+static void measure(const Norm *n, Group g, float epsilon, float *variance)
+{
+    double count = (double)n->pixels * n->batch;
+    float near[GROUP] = {0}; /* numbers less this are of the size of their deviation */
+    Sums s;
+    for (int64_t c = g.first; c < g.last; c++) {
+        double sum = 0.0;
+        for (int64_t i = 0; i < n->batch; i++) sum += n->x[c * n->batch + i];
+        near[c - g.first] = sum / n->batch;
+    }
+    moments(n, g, near, &s);
+    for (int64_t c = g.first, k = 0; c < g.last; c++, k++) {
+        double mean = s.sums[k] / count, biased = s.products[k] / count - mean * mean;
+        if (biased < 0.0) biased = 0.0;
+        n->mean[c] = near[k] + mean;
+        n->inverse[c] = 1.0 / sqrt(biased + epsilon);
+        variance[c] = biased * count / (count - 1.0);
+    }
+}
+
+static void apply(const Norm *n, Group g, float *out)
+{
+    int64_t b = n->batch, vectors = (b + LANES - 1) / LANES;
+    for (int64_t q = 0; q < n->pixels; q++)
+        for (int64_t c = g.first; c < g.last; c++) {
+            int64_t at = (q * n->channels + c) * b;
+            float a = n->inverse[c] * (n->scale ? n->scale[c] : 1.0f), m = n->mean[c], d = n->bias ? n->bias[c] : 0.0f;
+            if (b < LANES) {
+                for (int64_t i = at; i < at + b; i++) {
+                    float y = a * (n->x[i] - m) + d + (n->residual ? n->residual[i] : 0.0f);
+                    out[i] = n->relu && pattern(y) <= NEGATIVE_INFINITY ? 0.0f : y;
+                }
+                continue;
+            }
+            for (int64_t v = 0; v < vectors; v++) {
+                int64_t i = at + place_of(v, b);
+                vec y = a * (load(n->x + i) - m) + d;
+                if (n->residual) y += load(n->residual + i);
+                store(out + i, n->relu ? relu(y) : y);
+            }
+        }
+}
+
+/* Sums of y's gradient, through ReLU, and of its products with x - mean. */
+static void correlations(const Norm *n, Group g, const float *dy, Sums *s)
+{
+    int64_t b = n->batch, vectors = (b + LANES - 1) / LANES;
+    vec mask = fresh(b);
+    begin(s, 1);
+    for (int64_t q = 0; q < n->pixels; q++) {
+        for (int64_t c = g.first; c < g.last; c++) {
+            int64_t at = (q * n->channels + c) * b, k = c - g.first;
+            float mean = n->mean[c];
+            if (b < LANES) {
+                for (int64_t i = at; i < at + b; i++) {
+                    double d = n->relu && !pattern(n->y[i]) ? 0.0f : dy[i];
+                    s->sums[k] += d, s->products[k] += d * (n->x[i] - mean);
+                }
+                continue;
+            }
+            vec sum = s->sum[k], product = s->product[k];
+            for (int64_t v = 0; v < vectors; v++) {
+                int64_t i = at + place_of(v, b);
+                vec d = load(dy + i);
+                if (n->relu) d = relu_gradient(d, load(n->y + i));
+                if (v == vectors - 1) d *= mask;
+                sum += d, product += d * (load(n->x + i) - mean);
+            }
+            s->sum[k] = sum, s->product[k] = product;
+        }
+        if (q % BLOCK == BLOCK - 1) end_block(s);
+    }
+    end_block(s);
+}
+
+static void back(const Norm *n, Group g, const float *dy, float *dx, float *dresidual, float *dscale, float *dbias)
+{
+    int64_t b = n->batch, vectors = (b + LANES - 1) / LANES;
+    double count = (double)n->pixels * b;
+    float factor[GROUP], slope[GROUP], level[GROUP]; /* dx = factor dy - slope (x - mean) - level */
+    Sums s;
+    correlations(n, g, dy, &s);
+    for (int64_t c = g.first, k = 0; c < g.last; c++, k++) {
+        float inverse = n->inverse[c];
+        if (dbias) dbias[c] = s.sums[k];
+        if (dscale) dscale[c] = s.products[k] * inverse;
+        factor[k] = inverse * (n->scale ? n->scale[c] : 1.0f);
+        slope[k] = n->training ? factor[k] * s.products[k] * inverse * inverse / count : 0.0;
+        level[k] = n->training ? factor[k] * s.sums[k] / count : 0.0;
+    }
+    if (!dx && !dresidual) return;
+    for (int64_t q = 0; q < n->pixels; q++)
+        for (int64_t c = g.first, k = 0; c < g.last; c++, k++) {
+            int64_t at = (q * n->channels + c) * b;
+            float mean = n->mean[c];
+            if (b < LANES) {
+                for (int64_t i = at; i < at + b; i++) {
+                    float d = n->relu && !pattern(n->y[i]) ? 0.0f : dy[i];
+                    if (dx) dx[i] = factor[k] * d - slope[k] * (n->x[i] - mean) - level[k];
+                    if (dresidual) dresidual[i] = d;
+                }
+                continue;
+            }
+            for (int64_t v = 0; v < vectors; v++) {
+                int64_t i = at + place_of(v, b);
+                vec d = load(dy + i);
+                if (n->relu) d = relu_gradient(d, load(n->y + i));
+                if (dx) store(dx + i, factor[k] * d - slope[k] * (load(n->x + i) - mean) - level[k]);
+                if (dresidual) store(dresidual + i, d);
+            }
+        }
+}
+
+/* y = relu(norm(x) + residual). With n->training by the batch's statistics, which are written to mean, inverse and
+ * variance; else by those. */
+void norm_forward(const Norm *n, float epsilon, float *variance, float *y, int threads)
+{
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t index = 0; index < groups(n->channels); index++) {
+        Group g = group_of(n, index);
+        if (n->training) measure(n, g, epsilon, variance);
+        apply(n, g, y);
+    }
+}
+
+/* The gradients of x, residual, scale and bias from that of y; each may be NULL. */
+void norm_backward(const Norm *n, const float *dy, float *dx, float *dresidual, float *dscale, float *dbias, int threads)
+{
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t index = 0; index < groups(n->channels); index++)
+        back(n, group_of(n, index), dy, dx, dresidual, dscale, dbias);
+}
+
+/* The sum of each channel: the gradient of a bias. */
+void sum_channels(const float *x, float *sums, int64_t pixels, int64_t channels, int64_t batch, int threads)
+{
+    Norm n = {.pixels = pixels, .channels = channels, .batch = batch, .x = x};
+    const float none[GROUP] = {0};
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t index = 0; index < groups(channels); index++) {
+        Group g = group_of(&n, index);
+        Sums s;
+        moments(&n, g, none, &s);
+        for (int64_t c = g.first; c < g.last; c++) sums[c] = s.sums[c - g.first];
+    }
+}
+
+#define SIDE 16
+
+/* `count` matrices (rows, columns) -> (columns, rows), with the distances between rows before and after, and between
+ * matrices. */
+void transpose(const float *from, float *to, int64_t count, int64_t rows, int64_t columns, int64_t from_row, int64_t to_row,
+               int64_t from_next, int64_t to_next, int threads)
+{
+    int64_t blocks = (rows + SIDE - 1) / SIDE;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t job = 0; job < count * blocks; job++) {
+        const float *source = from + job / blocks * from_next;
+        float *target = to + job / blocks * to_next;
+        int64_t r0 = job % blocks * SIDE, r1 = r0 + SIDE < rows ? r0 + SIDE : rows;
+        for (int64_t c0 = 0; c0 < columns; c0 += SIDE) {
+            int64_t c1 = c0 + SIDE < columns ? c0 + SIDE : columns;
+            if (r1 - r0 == SIDE && c1 - c0 == SIDE)
+                for (int64_t c = 0; c < SIDE; c++)
+                    for (int64_t r = 0; r < SIDE; r++)
+                        target[(c0 + c) * to_row + r0 + r] = source[(r0 + r) * from_row + c0 + c];
+            else
+                for (int64_t c = c0; c < c1; c++)
+                    for (int64_t r = r0; r < r1; r++) target[c * to_row + r] = source[r * from_row + c];
+        }
+    }
+}

@@ -1,0 +1,53 @@
+/* The compiler's own vectors, as wide as the processor's: AVX-512, AVX2, and what every other processor has (NEON). */
+#ifndef LPSS_VECTORS_H
+#define LPSS_VECTORS_H
+
+#include <stdint.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* LANES: floats in a vector. HELD: vectors that fit into registers beside what a loop needs. PAIRS_EVEN/ODD: lanes of two
+ * vectors whose sums are neighbours' sums. */
+#if defined(__AVX512F__)
+#define LANES 16
+#define HELD 16
+#define PAIRS_EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define PAIRS_ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#elif defined(__AVX__)
+#define LANES 8
+#define HELD 8
+#define PAIRS_EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#define PAIRS_ODD 1, 3, 5, 7, 9, 11, 13, 15
+#else
+#define LANES 4
+#define HELD 16
+#define PAIRS_EVEN 0, 2, 4, 6
+#define PAIRS_ODD 1, 3, 5, 7
+#endif
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef float loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias)); /* anywhere in memory */
+typedef int32_t bits __attribute__((vector_size(4 * LANES)));
+
+#if defined(__clang__) || __GNUC__ >= 12
+#define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define PICK(a, b, ...) __builtin_shuffle(a, b, (bits){__VA_ARGS__})
+#endif
+
+INLINE vec load(const float *at) { return *(const loose *)at; }
+INLINE void store(float *at, vec x) { *(loose *)at = x; }
+INLINE vec all(float x) { return x - (vec){0}; }
+
+/* The sums of neighbouring lanes of a, then of b. */
+INLINE vec fold(vec a, vec b) { return PICK(a, b, PAIRS_EVEN) + PICK(a, b, PAIRS_ODD); }
+
+INLINE float total(vec x)
+{
+    float sum = 0.0f;
+    for (int lane = 0; lane < LANES; lane++) sum += x[lane];
+    return sum;
+}
+
+#endif
