@@ -20,7 +20,7 @@ class Entry:
     @property
     def weights(self) -> int:
         """How many the layer has."""
-        return self.layer.parameter.numel()
+        return self.layer.shape.numel()
 
 
 class Coverage:
@@ -46,11 +46,11 @@ class Coverage:
     @property
     def share(self) -> float:
         """Weights that can be masked / all parameters of the net."""
-        return sum(layer.parameter.numel() for layer in self.masked) / max(self.parameters, 1)
+        return sum(layer.shape.numel() for layer in self.masked) / max(self.parameters, 1)
 
     def line(self) -> str:
         """In one line: how much is masked, and what is not."""
-        weights = sum(layer.parameter.numel() for layer in self.masked)
+        weights = sum(layer.shape.numel() for layer in self.masked)
         names: dict[str, list[str]] = {}
         for name, reason in self.dense.items():
             names.setdefault(reason, []).append(name)
@@ -62,7 +62,7 @@ class Coverage:
     def __str__(self) -> str:
         rows = [("layer", "role", "type", "shape", "weights", "masked")]
         for entry in self.entries:
-            layer, shape = entry.layer, "x".join(map(str, entry.layer.parameter.shape))
+            layer, shape = entry.layer, "x".join(map(str, entry.layer.shape))
             kind = type(layer.module).__name__
             masked = "yes" if entry.reason is None else f"no: {entry.reason}"
             rows.append((layer.name, layer.role, kind, shape, f"{entry.weights:,}", masked))

@@ -24,6 +24,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
+from lpss.active import active_entries
 from lpss.errors import UsageError
 
 ROLES = ("stem", "conv", "shortcut", "linear", "attention", "recurrent", "embedding", "parameter", "head")
@@ -61,8 +62,18 @@ class Layer:
 
     @property
     def parameter(self) -> nn.Parameter:
-        """The tensor that an optimizer moves."""
-        return _reach(self.module, self.attribute)
+        """The tensor that an optimizer moves. Raises AttributeError where the module keeps none any more."""
+        path, _, name = self.attribute.rpartition(".")
+        owner = _reach(self.module, path) if path else self.module
+        if name not in owner._parameters:
+            raise AttributeError(f"{self.name} has no parameter {self.attribute!r}")
+        return owner._parameters[name]
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the parameter, whole also where it holds its active entries alone."""
+        entries = active_entries(self.parameter)
+        return self.parameter.shape if entries is None else torch.Size(entries.shape)
 
     def still_holds(self, parameter: nn.Parameter) -> bool:
         """Whether the module still keeps this parameter where it was found."""
@@ -73,14 +84,21 @@ class Layer:
 
     @property
     def weight(self) -> Tensor:
-        """The parameter with its neurons first, (outputs, inputs, *kernel): a neuron is an entry of dim 0."""
-        return self.view(self.parameter)
+        """The parameter with its neurons first, (outputs, inputs, *kernel): a neuron is an entry of dim 0.
+
+        Of one that holds its active entries alone it is a copy.
+        """
+        return self._whole(self.parameter)
 
     @property
     def gradient(self) -> Tensor | None:
         """The parameter's gradient, laid out as `weight`."""
         grad = self.parameter.grad
-        return None if grad is None else self.view(grad)
+        return None if grad is None else self._whole(grad)
+
+    def _whole(self, x: Tensor) -> Tensor:
+        entries = active_entries(self.parameter)
+        return self.view(x) if entries is None else entries.expand(x)
 
     def view(self, x: Tensor) -> Tensor:
         """A tensor in the parameter's shape with the neurons first, and back again: both are the same exchange."""

@@ -16,6 +16,7 @@ BELOW = {
     "native": set(),
     "optim": {"native"},
     "sparse": {"optim", "schedules", "theory"},
+    "engine": {"native", "optim", "sparse"},
     "integrations": {"sparse"},
     "train": {"data", "models", "optim", "schedules", "sparse"},
     "report": set(),

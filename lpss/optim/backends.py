@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lpss.active import NeuronRows
 from lpss.native import loader
 from lpss.optim import c_step, triton_step
 from lpss.optim.nonfinite import NonfiniteCounter
-from lpss.optim.protocol import NeuronRows
 from lpss.optim.scratch import Scratch
 from lpss.optim.steps import lpsgd_step, lpsgdm_step
 

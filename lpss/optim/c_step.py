@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lpss import sphere
+from lpss.active import NeuronRows
 from lpss.native import loader
-from lpss.optim.protocol import NeuronRows
 
 MAX_WHOLE = 16  # the largest exponent q - 1 that the kernel multiplies out
 SHARE = 2**14  # weights per thread at least: with fewer, waking a thread costs more than its work

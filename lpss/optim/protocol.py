@@ -1,30 +1,9 @@
-"""What a sparse training method asks of an optimizer, so that it needs to know no optimizer's class; and what it tells
-one about a weight that holds its active entries alone."""
+"""What a sparse training method asks of an optimizer, so that it needs to know no optimizer's class."""
 
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-
-
-@dataclass(frozen=True)
-class NeuronRows:
-    """Where neurons begin in a weight of shape (active,), which holds its active entries alone, neuron after neuron.
-
-    starts: (neurons + 1,) int32, from 0 to the number of active entries. longest: most entries of a neuron.
-    """
-
-    starts: Tensor
-    longest: int
-
-
-ROWS = "neuron_rows"  # attribute of such a parameter
-
-
-def rows_of(param: Tensor) -> NeuronRows | None:
-    """The rows of a weight that holds its active entries alone; None for every other parameter."""
-    return getattr(param, ROWS, None)
 
 
 @runtime_checkable
@@ -83,6 +62,16 @@ _ELEMENTWISE = {
 def keeps_zeros(optimizer: torch.optim.Optimizer) -> bool:
     """Whether a weight that is zero, as are its gradient and state, is zero after the optimizer's step."""
     return type(optimizer) in _ELEMENTWISE or isinstance(optimizer, LatentWeights)
+
+
+# Of these, those whose state depends on the weight's shape.
+_BY_SHAPE = {getattr(torch.optim, "Adafactor", None)}
+
+
+def steps_by_entries(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a weight may be given as its active entries alone (lpss/active.py): the optimizer moves each entry by
+    itself, or says that it knows of neurons' rows by an attribute `takes_active_entries`."""
+    return type(optimizer) in _ELEMENTWISE - _BY_SHAPE or getattr(optimizer, "takes_active_entries", False)
 
 
 def forget_curvature(optimizer: torch.optim.Optimizer) -> None:

@@ -12,11 +12,11 @@ from torch.optim.optimizer import Optimizer
 from torch.optim.sgd import sgd
 
 from lpss import sphere
+from lpss.active import active_entries
 from lpss.optim import backends
 from lpss.optim.base import AUTO_P
 from lpss.optim.groups import param_groups
 from lpss.optim.nonfinite import NonfiniteCounter
-from lpss.optim.protocol import rows_of
 from lpss.optim.scratch import Scratch
 from lpss.optim.sgd import can_fuse
 from lpss.optim.steps import compute_dtype, upcast
@@ -39,6 +39,7 @@ class SphereOptimizer(Optimizer):
 
     label: str
     reference: str
+    takes_active_entries = True  # see protocol.steps_by_entries
 
     @dataclass
     class Config:
@@ -200,7 +201,7 @@ class SphereOptimizer(Optimizer):
         """Hand weights with their state and gradients to `backends.move`, and note the code paths it took."""
         self.code_paths |= backends.move(
             [tuple(neurons_first(x, group) for x in piece) for piece in pieces],
-            rows=[rows_of(piece[0]) for piece in pieces],
+            rows=[entries and entries.rows for entries in (active_entries(piece[0]) for piece in pieces)],
             eta=group["lr"],
             p=group["p"],
             scratch=self._scratch,

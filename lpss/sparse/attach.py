@@ -23,6 +23,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lpss.active import active_entries
 from lpss.errors import UsageError
 from lpss.layers import Layer
 
@@ -137,6 +138,8 @@ class Attachment:
         method = self.method
 
         def mask(gradient: Tensor) -> Tensor | None:
+            if active_entries(layer.parameter) is not None:
+                return None  # it is masked, and what an update needs has been kept
             if method.update_is_due:
                 if not method.moves_at_update or _several_processes():
                     return None
@@ -165,7 +168,8 @@ class Attachment:
     def _loaded(self, optimizer) -> None:
         method = self.method
         if not self.loaded_masks:  # momentum of a dense net would move weights off the masks
-            method.masks.apply_to_all(optimizer, method.unmasked_state)
+            with method.dense_weights():
+                method.masks.apply_to_all(optimizer, method.unmasked_state)
 
 
 def _without_key(state: dict) -> dict:

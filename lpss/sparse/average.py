@@ -32,14 +32,16 @@ class SparseAverage(AveragedModel):
 
     def __init__(self, net: nn.Module, method: Method, decay: float = 0.999):
         check_range(decay, "decay", 0, 1, open_high=True)
-        super().__init__(unwrap(net), multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+        with method.dense_weights():
+            super().__init__(unwrap(net), multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
         self.method = method
         self._layers = {layer.name: layer for layer in all_layers(self.module) if layer.name in method.masks}
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
         """Take the net's weights of now into the average."""
-        super().update_parameters(unwrap(model))
+        with self.method.dense_weights():
+            super().update_parameters(unwrap(model))
         weights, masks = latent_weights(self.method.optimizer), self.method.masks
         for name, layer in self._layers.items():
             layer.weight.mul_(masks[name].to(layer.weight))

@@ -27,9 +27,9 @@ class DenseGradients:
 
     @torch.no_grad()
     def keep(self) -> None:
-        """Keep the weights' gradients of now."""
+        """Keep the weights' gradients of now, where backward has not kept them."""
         for name, layer in self.masks.layers.items():
-            if layer.gradient is not None:
+            if name not in self._kept and layer.parameter.grad is not None:
                 self._keep(name, layer.gradient.clone())
 
     @torch.no_grad()

@@ -79,15 +79,21 @@ class Masks(Mapping):
         for name, mask in self._masks.items():
             self.update(name, mask.bool(), optimizer, keep)
 
+    def _whole(self) -> list[tuple[Tensor, Tensor]]:
+        """(weight, mask) of the weights that can be something else than zero off the mask: those that do not hold
+        their active entries alone (lpss/active.py)."""
+        return [pair for pair in self._pairs if pair[0].shape == pair[1].shape]
+
     @torch.no_grad()
     def apply_to_weights(self) -> None:
         """Zero every maskable weight off its mask."""
-        torch._foreach_mul_(*map(list, zip(*self._pairs, strict=True)))
+        if pairs := self._whole():
+            torch._foreach_mul_(*map(list, zip(*pairs, strict=True)))
 
     @torch.no_grad()
     def apply_to_gradients(self) -> None:
         """Zero every maskable weight's gradient off its mask."""
-        pairs = [(grad, mask) for weight, mask in self._pairs if (grad := weight.grad) is not None]
+        pairs = [(grad, mask) for weight, mask in self._whole() if (grad := weight.grad) is not None]
         if pairs:
             torch._foreach_mul_(*map(list, zip(*pairs, strict=True)))
 
@@ -128,8 +134,12 @@ class Masks(Mapping):
     @torch.no_grad()
     def off_mask(self) -> dict[str, int]:
         """Layer name -> number of weights off its mask that are not zero (reads the device once)."""
-        counts = torch.stack([(weight.ne(0) & mask.eq(0)).sum() for weight, mask in self._pairs]).tolist()
-        return dict(zip(self, counts, strict=True))
+        whole = [weight.shape == mask.shape for weight, mask in self._pairs]
+        if not any(whole):
+            return dict.fromkeys(self, 0)
+        counts = torch.stack([(weight.ne(0) & mask.eq(0)).sum() for weight, mask in self._whole()]).tolist()
+        found = iter(counts)
+        return {name: next(found) if is_whole else 0 for name, is_whole in zip(self, whole, strict=True)}
 
     def active(self) -> dict[str, int]:
         """Layer name -> number of active weights (reads the device)."""
@@ -189,9 +199,7 @@ class Masks(Mapping):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Weights stay as they are. Raises UsageError for masks of other layers."""
         for name, layer in self.layers.items():
-            if name not in state or state[name].shape != layer.parameter.shape:
-                raise UsageError(
-                    f"the saved masks are another net's: none for {name!r} of {tuple(layer.parameter.shape)}"
-                )
+            if name not in state or state[name].shape != layer.shape:
+                raise UsageError(f"the saved masks are another net's: none for {name!r} of {tuple(layer.shape)}")
         for name, layer in self.layers.items():
             self._masks[name].copy_(layer.view(state[name]))

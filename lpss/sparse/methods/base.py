@@ -1,8 +1,10 @@
 """What every sparse training method is: masks, a rule for when to change them, and one `step` for the training loop."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,19 @@ from lpss.sparse.select import random_k, top_k, without_empty_rows
 
 log = logging.getLogger(__name__)
 CHECK_EVERY = 100  # steps between counts of weights off the mask, which find what version counters do not
+
+
+class Engine(Protocol):
+    """What keeps some of a net's weights as their active entries alone (lpss/active.py)."""
+
+    def open(self) -> None:
+        """Make all weights whole."""
+
+    def close(self) -> None:
+        """Let them hold their active entries alone again, as the masks are now."""
+
+    def settle(self) -> None:
+        """As `close`, for weights that have been loaded."""
 
 
 class Method:
@@ -84,6 +99,7 @@ class Method:
         self.masks = Masks(net, exclude, include, held=_held(net, self.optimizer))
         self.gradients = DenseGradients(self.masks)
         self.attachment: Attachment | None = None
+        self.engine: Engine | None = None
         self.rescale = rescale
         self.pretrained = pretrained
         self.generator = torch.Generator().manual_seed(seed)
@@ -165,6 +181,8 @@ class Method:
     def begin_step(self) -> None:
         """Find and repair what was done to the weights from outside since the last step."""
         self.topology_done = False
+        if self.engine is not None:
+            self.engine.settle()
         changed = self.masks.changed()
         if changed:
             self._repair(changed)
@@ -175,8 +193,9 @@ class Method:
         """Update the masks if that is due; returns whether this step moves the weights."""
         due, self.topology_done = self.update_is_due, True
         if due and self._can_update():
-            self.update()
-            self.gradients.give_back()
+            with self.dense_weights():
+                self.update()
+                self.gradients.give_back()
             forget_curvature(self.optimizer)
         return not due or self.moves_at_update
 
@@ -219,7 +238,7 @@ class Method:
         clipped, so that their norm is that of the gradients that are used. At a topology update the dense ones are
         kept, for the update and for new connections.
         """
-        if self.update_is_due and not self.gradients:
+        if self.update_is_due:
             self.gradients.keep()
         self.before_optimizer_step()
 
@@ -235,13 +254,16 @@ class Method:
         return self._repair(list(self.masks))
 
     def _repair(self, names: list[str]) -> int:
-        wrong = sum(self.masks.off_mask().values())
-        if wrong:
-            log.warning("step %d: %d weights off the masks were not zero: something wrote to them", self.steps, wrong)
-            self.masks.apply_to_weights()
-        for name in names:
-            layer = self.masks.layers[name]
-            follow(self.optimizer, layer.parameter, layer.view(self.masks[name]))
+        with self.dense_weights():
+            wrong = sum(self.masks.off_mask().values())
+            if wrong:
+                log.warning(
+                    "step %d: %d weights off the masks were not zero: something wrote to them", self.steps, wrong
+                )
+                self.masks.apply_to_weights()
+            for name in names:
+                layer = self.masks.layers[name]
+                follow(self.optimizer, layer.parameter, layer.view(self.masks[name]))
         self.masks.note_weights()
         return wrong
 
@@ -252,9 +274,23 @@ class Method:
         The optimizer's state is zero off the masks afterwards, and its latent tensors are those of the weights. Raises
         UsageError for the masks of another net.
         """
-        self.masks.load_state_dict(masks)
-        self.masks.apply_to_all(self.optimizer, self.unmasked_state)
+        with self.dense_weights():
+            self.masks.load_state_dict(masks)
+            self.masks.apply_to_all(self.optimizer, self.unmasked_state)
         self.repair()
+
+    @contextmanager
+    def dense_weights(self) -> Iterator[None]:
+        """Within it every weight, its gradient and its state are whole, also where an engine keeps active entries alone
+        (`lpss.accelerate`)."""
+        if self.engine is None:
+            yield
+            return
+        self.engine.open()
+        try:
+            yield
+        finally:
+            self.engine.close()
 
     @property
     def coverage(self) -> Coverage:
@@ -306,7 +342,8 @@ class Method:
     def load_state_dict(self, state: dict) -> None:
         """Weights stay as they are; load those of the same checkpoint, before or after. Raises UsageError for the masks
         of another net."""
-        self.masks.load_state_dict(state["masks"])
+        with self.dense_weights():
+            self.masks.load_state_dict(state["masks"])
         self.steps, self.skipped_updates = state["steps"], state["skipped_updates"]
         self.generator.set_state(state["generator"].cpu())
         self.masks.forget_weights()

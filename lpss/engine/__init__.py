@@ -1,0 +1,10 @@
+"""Nets that compute from their active weights alone, on CPUs.
+
+pattern.py     where a layer's active weights are, and in which order a kernel passes them
+layout.py      activations with the batch innermost
+products.py    products with active weights, by the C code (lpss/native) or by torch's CSR products
+functions.py   the same for autograd, and batch normalisation
+modules.py     Linear, Conv2d and what stands between them
+site.py        a layer's weight: whole, or its active entries alone
+accelerate.py  a net and its method together
+"""

@@ -1,0 +1,132 @@
+"""What autograd is told: products with active weights, their expansion to a dense weight, and batch normalisation."""
+
+import ctypes
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lpss.engine import products
+from lpss.engine.layout import copy_threads, empty, pixels_of, to_layout
+from lpss.engine.pattern import Geometry, Pattern
+from lpss.native import loader
+
+
+class SparseProduct(torch.autograd.Function):
+    """y = W x + bias of the active weights `values` (active,).
+
+    `want_dense()` says in backward whether the weight's dense gradient is needed, `give_dense` takes it then.
+    """
+
+    @staticmethod
+    def forward(
+        ctx,
+        x: Tensor,
+        values: Tensor,
+        bias: Tensor | None,
+        pattern: Pattern,
+        geometry: Geometry,
+        want_dense: Callable[[], bool],
+        give_dense: Callable[[Tensor], None],
+    ) -> Tensor:
+        shape = x.shape
+        x = to_layout(x)
+        ctx.save_for_backward(x if values.requires_grad else None, values)
+        ctx.pattern, ctx.geometry, ctx.shape = pattern, geometry, shape
+        ctx.want_dense, ctx.give_dense = want_dense, give_dense
+        return products.product(pattern, geometry, x, values.detach(), None if bias is None else bias.detach())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy: Tensor):
+        x, values = ctx.saved_tensors
+        dy = to_layout(dy)
+        for_x, for_values, for_bias = ctx.needs_input_grad[:3]
+        dx = dvalues = dbias = None
+        if for_x:
+            dx = products.input_gradient(ctx.pattern, ctx.geometry, dy, values.detach(), ctx.shape)
+        if for_values and ctx.want_dense():
+            dense = products.dense_weight_gradient(ctx.pattern, ctx.geometry, x, dy)
+            dvalues = ctx.pattern.gather(dense)
+            ctx.give_dense(dense)
+        elif for_values:
+            dvalues = products.weight_gradient(ctx.pattern, ctx.geometry, x, dy)
+        if for_bias:
+            dbias = products.bias_gradient(dy)
+        return dx, dvalues, dbias, None, None, None, None
+
+
+class Expand(torch.autograd.Function):
+    """Active weights (active,) -> the dense weight."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor, pattern: Pattern) -> Tensor:
+        ctx.pattern = pattern
+        return pattern.expand(values)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return ctx.pattern.gather(gradient), None
+
+
+class _Norm(ctypes.Structure):
+    _fields_ = (
+        [(name, ctypes.c_int64) for name in ("pixels", "channels", "batch")]
+        + [(name, ctypes.c_void_p) for name in ("x", "y", "residual", "scale", "bias", "mean", "inverse")]
+        + [(name, ctypes.c_int) for name in ("relu", "training")]
+    )
+
+    @classmethod
+    def of(cls, x: Tensor, relu: bool, training: bool, **tensors: Tensor | None) -> "_Norm":
+        pointers = {name: None if y is None else y.data_ptr() for name, y in tensors.items()}
+        return cls(pixels_of(x.shape), x.shape[1], x.shape[0], x.data_ptr(), relu=relu, training=training, **pointers)
+
+
+class Normalize(torch.autograd.Function):
+    """relu(norm(x) + residual) of float32 activations in the layout; residual and ReLU may be left out.
+
+    In training `statistics` (3, channels) is written: the batch's mean, 1 / deviation, and unbiased variance; else it
+    is read. Takes a batch of more than one value a channel.
+    """
+
+    @staticmethod
+    def forward(
+        ctx,
+        x: Tensor,
+        scale: Tensor | None,
+        bias: Tensor | None,
+        residual: Tensor | None,
+        statistics: Tensor,
+        relu: bool,
+        training: bool,
+        epsilon: float,
+    ) -> Tensor:
+        x = x.detach()
+        added = None if residual is None else to_layout(residual)
+        y = empty(tuple(x.shape), x)
+        mean, inverse, variance = statistics
+        norm = _Norm.of(x, relu, training, residual=added, scale=scale, bias=bias, mean=mean, inverse=inverse)
+        threads = copy_threads(x.numel())
+        loader.library().norm_forward(ctypes.byref(norm), epsilon, variance.data_ptr(), y.data_ptr(), threads)
+        ctx.save_for_backward(x, y if relu else None, scale, statistics)
+        ctx.relu, ctx.training = relu, training
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy: Tensor):
+        x, y, scale, statistics = ctx.saved_tensors
+        dy = to_layout(dy)
+        for_x, for_scale, for_bias, for_residual = ctx.needs_input_grad[:4]
+        dx = empty(tuple(x.shape), x) if for_x else None
+        dresidual = empty(tuple(x.shape), x) if for_residual and ctx.relu else None
+        dscale = torch.empty(x.shape[1]) if for_scale else None
+        dbias = torch.empty(x.shape[1]) if for_bias else None
+        norm = _Norm.of(x, ctx.relu, ctx.training, y=y, scale=scale, mean=statistics[0], inverse=statistics[1])
+        written = [None if z is None else z.data_ptr() for z in (dx, dresidual, dscale, dbias)]
+        threads = copy_threads(x.numel())
+        loader.library().norm_backward(ctypes.byref(norm), dy.data_ptr(), *written, threads)
+        if for_residual and not ctx.relu:
+            dresidual = dy
+        return dx, dscale, dbias, dresidual, None, None, None, None

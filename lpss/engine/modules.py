@@ -1,0 +1,207 @@
+"""Modules that compute sparse, and those between them that keep the kernels' layout.
+
+Each is a subclass of torch's module that an accelerated one becomes: its class is exchanged, its parameters, buffers,
+name and hooks stay. `plain` exchanges it back.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lpss.engine.functions import Expand, Normalize, SparseProduct
+from lpss.engine.layout import is_in_layout
+from lpss.engine.pattern import Geometry
+from lpss.engine.products import usable
+
+DTYPES = (torch.float32, torch.float64)
+
+
+class SparseWeight:
+    """What sparse Linear and Conv2d share: a weight that is dense, or holds its active entries alone.
+
+    `site`: where and how the weight is kept (lpss/engine/site.py). The parameter `weight` is (active,) while the layer
+    is sparse; the attribute `weight` is a dense copy of it then, for whoever reads it, with its history for autograd.
+    """
+
+    @property
+    def weight(self) -> Tensor:
+        parameter, pattern = self._parameters["weight"], self.site.pattern
+        return parameter if pattern is None else Expand.apply(parameter, pattern)
+
+    def _sparse(self, x: Tensor, geometry: Geometry) -> Tensor:
+        """W x + bias of a batch (batch, features) or (batch, channels, height, width)."""
+        site = self.site
+        values = self._parameters["weight"]
+        if x.dtype != values.dtype and torch.is_autocast_enabled("cpu"):
+            x = x.to(values.dtype)
+        return SparseProduct.apply(x, values, self.bias, site.pattern, geometry, site.want_dense, site.give_dense)
+
+    def _takes(self, x: Tensor, channels_dim: int, dims: tuple[int, ...]) -> bool:
+        """Whether the layer computes sparse now, on this input. What does not fit is left to torch, and its errors."""
+        self.site.settle()
+        weight, pattern = self._parameters["weight"], self.site.pattern
+        return (
+            pattern is not None
+            and x.is_cpu
+            and weight.is_cpu
+            and weight.dtype in DTYPES
+            and (x.dtype == weight.dtype or torch.is_autocast_enabled("cpu"))
+            and x.dim() in dims
+            and x.shape[channels_dim] == pattern.channels
+        )
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)  # of a copy, whose parameters lose their attributes
+        self.site.adopt(self)
+
+    def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.site.pattern is not None:
+            destination[prefix + "weight"] = self.weight if keep_vars else self.weight.detach()
+
+    def _load_from_state_dict(self, state: dict, prefix: str, *args, **kwargs) -> None:
+        if prefix + "weight" in state:
+            self.site.open()  # its new entries may be elsewhere: it is sparse again when the masks are known
+        super()._load_from_state_dict(state, prefix, *args, **kwargs)
+
+
+class SparseLinear(SparseWeight, nn.Linear):
+    """nn.Linear from its active weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self._takes(x, -1, tuple(range(1, 16))):
+            return super().forward(x)
+        if x.dim() == 2:
+            return self._sparse(x, _PIXEL)
+        return self._sparse(x.reshape(-1, x.shape[-1]), _PIXEL).unflatten(0, x.shape[:-1])
+
+
+class SparseConv2d(SparseWeight, nn.Conv2d):
+    """nn.Conv2d from its active weights; zero padding, no groups, no dilation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self._takes(x, -3, (3, 4)) or min((geometry := self.geometry(x)).output) < 1:
+            return super().forward(x)
+        alone = x.dim() == 3
+        y = self._sparse(x.unsqueeze(0) if alone else x, geometry)
+        return y.squeeze(0) if alone else y
+
+    def geometry(self, x: Tensor) -> Geometry:
+        """Of images of this size."""
+        padding = self._padding()
+        return Geometry(x.shape[-2], x.shape[-1], self.kernel_size, self.stride, padding)
+
+    def _padding(self) -> tuple[int, int]:
+        if self.padding == "valid":
+            return 0, 0
+        return tuple(size // 2 for size in self.kernel_size) if self.padding == "same" else self.padding
+
+
+_PIXEL = Geometry()
+
+
+class _Norm:
+    """Batch normalisation in the kernels' layout, where its input is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._normalize(x, None, relu=False) if self._takes(x) else super().forward(x)
+
+    def with_relu(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """relu(norm(x) + residual) in one pass."""
+        if self._takes(x):
+            return self._normalize(x, residual, relu=True)
+        y = super().forward(x)
+        return F.relu(y if residual is None else y + residual)
+
+    def _takes(self, x: Tensor) -> bool:
+        return (
+            is_in_layout(x)
+            and usable(x, self.weight, self.running_mean)
+            and x.numel() > x.shape[1]
+            and self.weight is not None
+            and (self.training or self.running_mean is not None)
+        )
+
+    def _normalize(self, x: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
+        by_batch = self.training or self.running_mean is None
+        if by_batch:
+            statistics = torch.empty(3, x.shape[1])
+        else:
+            statistics = torch.stack((self.running_mean, (self.running_var + self.eps).rsqrt(), self.running_var))
+        y = Normalize.apply(x, self.weight, self.bias, residual, statistics, relu, by_batch, self.eps)
+        if self.training and self.track_running_stats:
+            self.num_batches_tracked.add_(1)
+            part = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+            self.running_mean.lerp_(statistics[0], part)
+            self.running_var.lerp_(statistics[2], part)
+        return y
+
+
+class FastBatchNorm1d(_Norm, nn.BatchNorm1d):
+    """nn.BatchNorm1d of (batch, features)."""
+
+
+class FastBatchNorm2d(_Norm, nn.BatchNorm2d):
+    """nn.BatchNorm2d."""
+
+
+class _Pool:
+    """Pooling in the kernels' layout: to torch it is one image of channels x batch channels, which come last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 4 or not is_in_layout(x) or min(x.shape) == 0 or getattr(self, "return_indices", False):
+            return super().forward(x)
+        batch, channels, height, width = x.shape
+        together = x.permute(2, 3, 1, 0).reshape(1, height, width, channels * batch).permute(0, 3, 1, 2)
+        y = super().forward(together)
+        return y.permute(0, 2, 3, 1).unflatten(3, (channels, batch)).squeeze(0).permute(3, 2, 0, 1)
+
+
+class FastMaxPool2d(_Pool, nn.MaxPool2d):
+    """nn.MaxPool2d."""
+
+
+class FastAvgPool2d(_Pool, nn.AvgPool2d):
+    """nn.AvgPool2d."""
+
+
+SPARSE = {nn.Linear: SparseLinear, nn.Conv2d: SparseConv2d}
+BETWEEN = {
+    nn.BatchNorm1d: FastBatchNorm1d,
+    nn.BatchNorm2d: FastBatchNorm2d,
+    nn.MaxPool2d: FastMaxPool2d,
+    nn.AvgPool2d: FastAvgPool2d,
+}
+
+
+def exchange(module: nn.Module) -> None:
+    """Make a module the one that computes sparse, or keeps the layout, in place."""
+    module.__class__ = (SPARSE | BETWEEN)[type(module)]
+
+
+def plain(module: nn.Module) -> None:
+    """Undo `exchange`."""
+    module.__class__ = {fast: own for own, fast in (SPARSE | BETWEEN).items()}[type(module)]
+
+
+def obstacle(module: nn.Module) -> str | None:
+    """Why a module cannot compute sparse; None if it can."""
+    if type(module) not in SPARSE:
+        return f"a {type(module).__name__}"
+    weight = module._parameters["weight"]
+    if weight is None:
+        return "its weight is parametrized"
+    if not weight.is_cpu:
+        return f"on {weight.device.type}, where dense products are faster"
+    if weight.dtype not in DTYPES:
+        return f"of {str(weight.dtype).removeprefix('torch.')}"
+    if isinstance(module, nn.Conv2d):
+        if module.groups != 1:
+            return "a convolution in groups"
+        if module.dilation != (1, 1):
+            return "a dilated convolution"
+        if module.padding_mode != "zeros":
+            return f"padded by {module.padding_mode}"
+        if module.padding == "same" and any(size % 2 == 0 for size in module.kernel_size):
+            return "padded unevenly"
+    return None
