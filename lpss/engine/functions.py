@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lpss.engine import products
-from lpss.engine.layout import copy_threads, empty, pixels_of, to_layout
+from lpss.engine.layout import copy_threads, empty, pixels_of, step_of, to_layout
 from lpss.engine.pattern import Geometry, Pattern
 from lpss.native import loader
 
@@ -72,15 +72,35 @@ class Expand(torch.autograd.Function):
 
 class _Norm(ctypes.Structure):
     _fields_ = (
-        [(name, ctypes.c_int64) for name in ("pixels", "channels", "batch")]
+        [(name, ctypes.c_int64) for name in ("pixels", "channels", "batch", "x_step", "y_step", "residual_step")]
         + [(name, ctypes.c_void_p) for name in ("x", "y", "residual", "scale", "bias", "mean", "inverse")]
         + [(name, ctypes.c_int) for name in ("relu", "training")]
     )
 
     @classmethod
-    def of(cls, x: Tensor, relu: bool, training: bool, **tensors: Tensor | None) -> "_Norm":
-        pointers = {name: None if y is None else y.data_ptr() for name, y in tensors.items()}
-        return cls(pixels_of(x.shape), x.shape[1], x.shape[0], x.data_ptr(), relu=relu, training=training, **pointers)
+    def of(cls, x: Tensor, y: Tensor, relu: bool, training: bool, **tensors: Tensor | None) -> "_Norm":
+        residual = tensors.get("residual")
+        return cls(
+            pixels_of(x.shape),
+            x.shape[1],
+            x.shape[0],
+            step_of(x),
+            step_of(y),
+            0 if residual is None else step_of(residual),
+            x.data_ptr(),
+            y.data_ptr(),
+            relu=relu,
+            training=training,
+            **{name: _pointer(tensor) for name, tensor in tensors.items()},
+        )
+
+
+class _Gradients(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in ("dx", "dresidual", "dscale", "dbias")] + [("step", ctypes.c_int64)]
+
+
+def _pointer(x: Tensor | None) -> int | None:
+    return None if x is None else x.data_ptr()
 
 
 class Normalize(torch.autograd.Function):
@@ -103,13 +123,13 @@ class Normalize(torch.autograd.Function):
         epsilon: float,
     ) -> Tensor:
         x = x.detach()
-        added = None if residual is None else to_layout(residual)
+        added = None if residual is None else to_layout(residual, aligned=False)
         y = empty(tuple(x.shape), x)
         mean, inverse, variance = statistics
-        norm = _Norm.of(x, relu, training, residual=added, scale=scale, bias=bias, mean=mean, inverse=inverse)
+        norm = _Norm.of(x, y, relu, training, residual=added, scale=scale, bias=bias, mean=mean, inverse=inverse)
         threads = copy_threads(x.numel())
         loader.library().norm_forward(ctypes.byref(norm), epsilon, variance.data_ptr(), y.data_ptr(), threads)
-        ctx.save_for_backward(x, y if relu else None, scale, statistics)
+        ctx.save_for_backward(x, y if relu else x, scale, statistics)
         ctx.relu, ctx.training = relu, training
         return y
 
@@ -117,16 +137,17 @@ class Normalize(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, dy: Tensor):
         x, y, scale, statistics = ctx.saved_tensors
-        dy = to_layout(dy)
+        dy = to_layout(dy, aligned=False)
         for_x, for_scale, for_bias, for_residual = ctx.needs_input_grad[:4]
         dx = empty(tuple(x.shape), x) if for_x else None
         dresidual = empty(tuple(x.shape), x) if for_residual and ctx.relu else None
         dscale = torch.empty(x.shape[1]) if for_scale else None
         dbias = torch.empty(x.shape[1]) if for_bias else None
-        norm = _Norm.of(x, ctx.relu, ctx.training, y=y, scale=scale, mean=statistics[0], inverse=statistics[1])
-        written = [None if z is None else z.data_ptr() for z in (dx, dresidual, dscale, dbias)]
+        norm = _Norm.of(x, y, ctx.relu, ctx.training, scale=scale, mean=statistics[0], inverse=statistics[1])
+        written = next((step_of(z) for z in (dx, dresidual) if z is not None), 0)
+        to = _Gradients(*map(_pointer, (dx, dresidual, dscale, dbias)), written)
         threads = copy_threads(x.numel())
-        loader.library().norm_backward(ctypes.byref(norm), dy.data_ptr(), *written, threads)
+        loader.library().norm_backward(ctypes.byref(norm), dy.data_ptr(), step_of(dy), ctypes.byref(to), threads)
         if for_residual and not ctx.relu:
             dresidual = dy
         return dx, dscale, dbias, dresidual, None, None, None, None

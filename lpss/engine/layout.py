@@ -10,54 +10,67 @@ from torch import Tensor
 
 from lpss.native import loader
 
+LINE = 16  # float32 numbers in a line of the cache
+
 
 def empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """An uninitialised tensor of this shape, (batch, features) or (batch, channels, height, width), in the layout."""
-    return torch.empty_strided(shape, _strides(shape), dtype=like.dtype, device=like.device)
+    """An uninitialised tensor of this shape, (batch, features) or (batch, channels, height, width), in the layout.
+
+    Batches of a line and more begin at a line each.
+    """
+    batch = shape[0]
+    step = batch if batch < LINE else -(-batch // LINE) * LINE
+    return torch.empty_strided(shape, _strides(shape, step), dtype=like.dtype, device=like.device)
 
 
-def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _strides(shape: tuple[int, ...], step: int) -> tuple[int, ...]:
     if len(shape) == 2:
-        return 1, shape[0]
-    batch, channels, _, width = shape
-    return 1, batch, width * channels * batch, channels * batch
+        return 1, step
+    _, channels, _, width = shape
+    return 1, step, width * channels * step, channels * step
 
 
-def is_in_layout(x: Tensor) -> bool:
-    """Whether x has 2 or 4 dims and lies batch innermost. Strides of sides of length 1 mean nothing."""
+def step_of(x: Tensor) -> int | None:
+    """The distance between channels of a tensor in the layout; None for one that is not in it."""
     if x.dim() not in (2, 4):
-        return False
-    return all(
+        return None
+    batch, shape, strides = x.shape[0], tuple(x.shape), x.stride()
+    # Strides of sides of length 1 mean nothing.
+    told = next((dim for dim in ((1, 3, 2) if x.dim() == 4 else (1,)) if shape[dim] > 1), None)
+    step = batch if told is None else strides[told] // _strides(shape, 1)[told]
+    fits = all(
         size == 1 or stride == wanted
-        for size, stride, wanted in zip(x.shape, x.stride(), _strides(x.shape), strict=True)
+        for size, stride, wanted in zip(shape, strides, _strides(shape, step), strict=True)
     )
+    return step if fits and step >= batch else None
 
 
-def to_layout(x: Tensor) -> Tensor:
-    """x itself, or a copy in the layout; without history."""
+def to_layout(x: Tensor, aligned: bool = True) -> Tensor:
+    """x itself, or a copy in the layout; without history. `aligned`: batches of a line and more begin at a line."""
     x = x.detach()
-    if is_in_layout(x):
+    step = step_of(x)
+    if step is not None and not (aligned and step % LINE and len(x) >= LINE):
         return x
     copy = empty(tuple(x.shape), x)
-    matrices = _as_matrices(x) if x.dtype == torch.float32 and x.is_cpu and x.numel() else None
-    library = loader.library() if matrices else None
-    if library is None:
+    library = loader.library() if x.dtype == torch.float32 and x.is_cpu and x.numel() else None
+    matrices = _as_matrices(x, step_of(copy)) if library is not None and step is None else None
+    if matrices is None:
         return copy.copy_(x)
-    library.transpose(x.data_ptr(), copy.data_ptr(), *matrices, _threads(x.numel(), COPY_SHARE))
+    library.transpose(x.data_ptr(), copy.data_ptr(), *matrices, copy_threads(x.numel()))
     return copy
 
 
-def _as_matrices(x: Tensor) -> tuple[int, ...] | None:
+def _as_matrices(x: Tensor, step: int) -> tuple[int, ...] | None:
     """The arguments of `transpose` (count, rows, columns, from_row, to_row, from_next, to_next) that copy x."""
     batch = x.shape[0]
     features = x.numel() // batch
     if x.dim() == 2:
-        return (1, batch, features, x.stride(0), batch, 0, 0) if x.stride(1) == 1 else None
+        return (1, batch, features, x.stride(0), step, 0, 0) if x.stride(1) == 1 else None
     if x.is_contiguous(memory_format=torch.channels_last):
-        return 1, batch, features, features, batch, 0, 0
+        return 1, batch, features, features, step, 0, 0
     if x.is_contiguous():
         channels, pixels = x.shape[1], features // x.shape[1]
-        return channels, batch, pixels, features, channels * batch, pixels, batch
+        return channels, batch, pixels, features, channels * step, pixels, step
     return None
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lpss.engine.functions import Expand, Normalize, SparseProduct
-from lpss.engine.layout import is_in_layout
+from lpss.engine.layout import step_of
 from lpss.engine.pattern import Geometry
 from lpss.engine.products import usable
 
@@ -115,7 +115,7 @@ class _Norm:
 
     def _takes(self, x: Tensor) -> bool:
         return (
-            is_in_layout(x)
+            step_of(x) is not None
             and usable(x, self.weight, self.running_mean)
             and x.numel() > x.shape[1]
             and self.weight is not None
@@ -149,7 +149,7 @@ class _Pool:
     """Pooling in the kernels' layout: to torch it is one image of channels x batch channels, which come last."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dim() != 4 or not is_in_layout(x) or min(x.shape) == 0 or getattr(self, "return_indices", False):
+        if x.dim() != 4 or step_of(x) != len(x) or min(x.shape) == 0 or getattr(self, "return_indices", False):
             return super().forward(x)
         batch, channels, height, width = x.shape
         together = x.permute(2, 3, 1, 0).reshape(1, height, width, channels * batch).permute(0, 3, 1, 2)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lpss.engine.layout import copy_threads, empty, pixels_of, work_threads
+from lpss.engine.layout import copy_threads, empty, pixels_of, step_of, work_threads
 from lpss.engine.pattern import Geometry, Pattern
 from lpss.native import loader
 
@@ -56,7 +56,14 @@ def weight_gradient(pattern: Pattern, geometry: Geometry, x: Tensor, dy: Tensor)
         gradient, plan = torch.empty(len(pattern)), pattern.plans(geometry)[0]
         batch = x.shape[0]
         loader.library().sparse_gradient(
-            plan.pointer, x.data_ptr(), dy.data_ptr(), gradient.data_ptr(), batch, work_threads(plan.work * batch)
+            plan.pointer,
+            x.data_ptr(),
+            dy.data_ptr(),
+            gradient.data_ptr(),
+            batch,
+            step_of(x),
+            step_of(dy),
+            work_threads(plan.work * batch),
         )
         return gradient
     inputs, outputs = _unfold(x, geometry), _rows(dy)
@@ -93,7 +100,13 @@ def bias_gradient(dy: Tensor) -> Tensor:
         return dy.sum([dim for dim in range(dy.dim()) if dim != 1])
     sums = torch.empty(dy.shape[1])
     loader.library().sum_channels(
-        dy.data_ptr(), sums.data_ptr(), pixels_of(dy.shape), dy.shape[1], dy.shape[0], copy_threads(dy.numel())
+        dy.data_ptr(),
+        sums.data_ptr(),
+        pixels_of(dy.shape),
+        dy.shape[1],
+        dy.shape[0],
+        step_of(dy),
+        copy_threads(dy.numel()),
     )
     return sums
 
@@ -107,6 +120,8 @@ def _multiply(plan, x: Tensor, values: Tensor, bias: Tensor | None, y: Tensor) -
         None if bias is None else bias.data_ptr(),
         y.data_ptr(),
         batch,
+        step_of(x),
+        step_of(y),
         work_threads(plan.work * batch),
     )
 

@@ -7,9 +7,10 @@
 #define BLOCK 64 /* pixels whose sums are added up in float32; their totals are in float64 */
 #define GROUP 8  /* channels that a thread takes at once: a page of memory for each pixel */
 
-/* x (pixels, channels, batch); `residual`, `scale` and `bias` may be NULL. */
+/* x, y and residual are (pixels, channels, batch), with a distance between channels each; `residual`, `scale` and `bias`
+ * may be NULL. */
 typedef struct {
-    int64_t pixels, channels, batch;
+    int64_t pixels, channels, batch, x_step, y_step, residual_step;
     const float *x, *y, *residual, *scale, *bias;
     float *mean, *inverse;
     int relu, training;
@@ -80,7 +81,7 @@ static void moments(const Norm *n, Group g, const float *shift, Sums *s)
     begin(s, 1);
     for (int64_t q = 0; q < n->pixels; q++) {
         for (int64_t c = g.first; c < g.last; c++) {
-            const float *x = n->x + (q * n->channels + c) * b;
+            const float *x = n->x + (q * n->channels + c) * n->x_step;
             int64_t k = c - g.first;
             if (b < LANES) {
                 for (int64_t i = 0; i < b; i++) {
@@ -110,7 +111,7 @@ static void measure(const Norm *n, Group g, float epsilon, float *variance)
     Sums s;
     for (int64_t c = g.first; c < g.last; c++) {
         double sum = 0.0;
-        for (int64_t i = 0; i < n->batch; i++) sum += n->x[c * n->batch + i];
+        for (int64_t i = 0; i < n->batch; i++) sum += n->x[c * n->x_step + i];
         near[c - g.first] = sum / n->batch;
     }
     moments(n, g, near, &s);
@@ -128,48 +129,51 @@ static void apply(const Norm *n, Group g, float *out)
     int64_t b = n->batch, vectors = (b + LANES - 1) / LANES;
     for (int64_t q = 0; q < n->pixels; q++)
         for (int64_t c = g.first; c < g.last; c++) {
-            int64_t at = (q * n->channels + c) * b;
+            int64_t place = q * n->channels + c;
+            const float *x = n->x + place * n->x_step, *more = n->residual ? n->residual + place * n->residual_step : 0;
+            float *to = out + place * n->y_step;
             float a = n->inverse[c] * (n->scale ? n->scale[c] : 1.0f), m = n->mean[c], d = n->bias ? n->bias[c] : 0.0f;
             if (b < LANES) {
-                for (int64_t i = at; i < at + b; i++) {
-                    float y = a * (n->x[i] - m) + d + (n->residual ? n->residual[i] : 0.0f);
-                    out[i] = n->relu && pattern(y) <= NEGATIVE_INFINITY ? 0.0f : y;
+                for (int64_t i = 0; i < b; i++) {
+                    float y = a * (x[i] - m) + d + (more ? more[i] : 0.0f);
+                    to[i] = n->relu && pattern(y) <= NEGATIVE_INFINITY ? 0.0f : y;
                 }
                 continue;
             }
             for (int64_t v = 0; v < vectors; v++) {
-                int64_t i = at + place_of(v, b);
-                vec y = a * (load(n->x + i) - m) + d;
-                if (n->residual) y += load(n->residual + i);
-                store(out + i, n->relu ? relu(y) : y);
+                int64_t i = place_of(v, b);
+                vec y = a * (load(x + i) - m) + d;
+                if (more) y += load(more + i);
+                store(to + i, n->relu ? relu(y) : y);
             }
         }
 }
 
 /* Sums of y's gradient, through ReLU, and of its products with x - mean. */
-static void correlations(const Norm *n, Group g, const float *dy, Sums *s)
+static void correlations(const Norm *n, Group g, const float *dy, int64_t dy_step, Sums *s)
 {
     int64_t b = n->batch, vectors = (b + LANES - 1) / LANES;
     vec mask = fresh(b);
     begin(s, 1);
     for (int64_t q = 0; q < n->pixels; q++) {
         for (int64_t c = g.first; c < g.last; c++) {
-            int64_t at = (q * n->channels + c) * b, k = c - g.first;
+            int64_t place = q * n->channels + c, k = c - g.first;
+            const float *x = n->x + place * n->x_step, *y = n->y + place * n->y_step, *from = dy + place * dy_step;
             float mean = n->mean[c];
             if (b < LANES) {
-                for (int64_t i = at; i < at + b; i++) {
-                    double d = n->relu && !pattern(n->y[i]) ? 0.0f : dy[i];
-                    s->sums[k] += d, s->products[k] += d * (n->x[i] - mean);
+                for (int64_t i = 0; i < b; i++) {
+                    double d = n->relu && !pattern(y[i]) ? 0.0f : from[i];
+                    s->sums[k] += d, s->products[k] += d * (x[i] - mean);
                 }
                 continue;
             }
             vec sum = s->sum[k], product = s->product[k];
             for (int64_t v = 0; v < vectors; v++) {
-                int64_t i = at + place_of(v, b);
-                vec d = load(dy + i);
-                if (n->relu) d = relu_gradient(d, load(n->y + i));
+                int64_t i = place_of(v, b);
+                vec d = load(from + i);
+                if (n->relu) d = relu_gradient(d, load(y + i));
                 if (v == vectors - 1) d *= mask;
-                sum += d, product += d * (load(n->x + i) - mean);
+                sum += d, product += d * (load(x + i) - mean);
             }
             s->sum[k] = sum, s->product[k] = product;
         }
@@ -178,40 +182,48 @@ static void correlations(const Norm *n, Group g, const float *dy, Sums *s)
     end_block(s);
 }
 
-static void back(const Norm *n, Group g, const float *dy, float *dx, float *dresidual, float *dscale, float *dbias)
+/* What the backward pass writes, each as far apart as y is; NULL where it is not wanted. */
+typedef struct {
+    float *dx, *dresidual, *dscale, *dbias;
+    int64_t step;
+} Gradients;
+
+static void back(const Norm *n, Group g, const float *dy, int64_t dy_step, const Gradients *to)
 {
     int64_t b = n->batch, vectors = (b + LANES - 1) / LANES;
     double count = (double)n->pixels * b;
     float factor[GROUP], slope[GROUP], level[GROUP]; /* dx = factor dy - slope (x - mean) - level */
     Sums s;
-    correlations(n, g, dy, &s);
+    correlations(n, g, dy, dy_step, &s);
     for (int64_t c = g.first, k = 0; c < g.last; c++, k++) {
         float inverse = n->inverse[c];
-        if (dbias) dbias[c] = s.sums[k];
-        if (dscale) dscale[c] = s.products[k] * inverse;
+        if (to->dbias) to->dbias[c] = s.sums[k];
+        if (to->dscale) to->dscale[c] = s.products[k] * inverse;
         factor[k] = inverse * (n->scale ? n->scale[c] : 1.0f);
         slope[k] = n->training ? factor[k] * s.products[k] * inverse * inverse / count : 0.0;
         level[k] = n->training ? factor[k] * s.sums[k] / count : 0.0;
     }
-    if (!dx && !dresidual) return;
+    if (!to->dx && !to->dresidual) return;
     for (int64_t q = 0; q < n->pixels; q++)
         for (int64_t c = g.first, k = 0; c < g.last; c++, k++) {
-            int64_t at = (q * n->channels + c) * b;
+            int64_t place = q * n->channels + c;
+            const float *x = n->x + place * n->x_step, *y = n->y + place * n->y_step, *from = dy + place * dy_step;
+            float *dx = to->dx ? to->dx + place * to->step : 0, *more = to->dresidual ? to->dresidual + place * to->step : 0;
             float mean = n->mean[c];
             if (b < LANES) {
-                for (int64_t i = at; i < at + b; i++) {
-                    float d = n->relu && !pattern(n->y[i]) ? 0.0f : dy[i];
-                    if (dx) dx[i] = factor[k] * d - slope[k] * (n->x[i] - mean) - level[k];
-                    if (dresidual) dresidual[i] = d;
+                for (int64_t i = 0; i < b; i++) {
+                    float d = n->relu && !pattern(y[i]) ? 0.0f : from[i];
+                    if (dx) dx[i] = factor[k] * d - slope[k] * (x[i] - mean) - level[k];
+                    if (more) more[i] = d;
                 }
                 continue;
             }
             for (int64_t v = 0; v < vectors; v++) {
-                int64_t i = at + place_of(v, b);
-                vec d = load(dy + i);
-                if (n->relu) d = relu_gradient(d, load(n->y + i));
-                if (dx) store(dx + i, factor[k] * d - slope[k] * (load(n->x + i) - mean) - level[k]);
-                if (dresidual) store(dresidual + i, d);
+                int64_t i = place_of(v, b);
+                vec d = load(from + i);
+                if (n->relu) d = relu_gradient(d, load(y + i));
+                if (dx) store(dx + i, factor[k] * d - slope[k] * (load(x + i) - mean) - level[k]);
+                if (more) store(more + i, d);
             }
         }
 }
@@ -228,18 +240,17 @@ void norm_forward(const Norm *n, float epsilon, float *variance, float *y, int t
     }
 }
 
-/* The gradients of x, residual, scale and bias from that of y; each may be NULL. */
-void norm_backward(const Norm *n, const float *dy, float *dx, float *dresidual, float *dscale, float *dbias, int threads)
+/* The gradients of x, residual, scale and bias from that of y. */
+void norm_backward(const Norm *n, const float *dy, int64_t dy_step, const Gradients *to, int threads)
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t index = 0; index < groups(n->channels); index++)
-        back(n, group_of(n, index), dy, dx, dresidual, dscale, dbias);
+    for (int64_t index = 0; index < groups(n->channels); index++) back(n, group_of(n, index), dy, dy_step, to);
 }
 
 /* The sum of each channel: the gradient of a bias. */
-void sum_channels(const float *x, float *sums, int64_t pixels, int64_t channels, int64_t batch, int threads)
+void sum_channels(const float *x, float *sums, int64_t pixels, int64_t channels, int64_t batch, int64_t step, int threads)
 {
-    Norm n = {.pixels = pixels, .channels = channels, .batch = batch, .x = x};
+    Norm n = {.pixels = pixels, .channels = channels, .batch = batch, .x = x, .x_step = step};
     const float none[GROUP] = {0};
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t index = 0; index < groups(channels); index++) {

@@ -34,11 +34,11 @@ _long, _int, _float, _pointer = ctypes.c_int64, ctypes.c_int, ctypes.c_float, ct
 # Function -> (result, arguments), as in the sources.
 SIGNATURES = {
     "sphere_step": (ctypes.c_long, [_pointer, _long, _long, _pointer, _pointer, _long, _int]),
-    "sparse_product": (None, [_pointer] * 5 + [_long, _int]),
-    "sparse_gradient": (None, [_pointer] * 4 + [_long, _int]),
+    "sparse_product": (None, [_pointer] * 5 + [_long] * 3 + [_int]),
+    "sparse_gradient": (None, [_pointer] * 4 + [_long] * 3 + [_int]),
     "norm_forward": (None, [_pointer, _float, _pointer, _pointer, _int]),
-    "norm_backward": (None, [_pointer] * 6 + [_int]),
-    "sum_channels": (None, [_pointer, _pointer, _long, _long, _long, _int]),
+    "norm_backward": (None, [_pointer, _pointer, _long, _pointer, _int]),
+    "sum_channels": (None, [_pointer, _pointer] + [_long] * 4 + [_int]),
     "transpose": (None, [_pointer, _pointer] + [_long] * 7 + [_int]),
 }
 

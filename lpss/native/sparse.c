@@ -1,6 +1,7 @@
 /* Products with sparse weights, forward and backward, of Linear and Conv2d alike: a Linear is a conv on one pixel.
  *
- * Activations are (pixels, channels, batch), the batch innermost. A tile of some pixels and up to 8 vectors of the batch
+ * Activations are (pixels, channels, batch), the batch innermost, at a distance of `step` from one channel to the next: a
+ * multiple of LANES, where it can be, since a load over two lines of the cache takes twice as long. A tile of some pixels and up to 8 vectors of the batch
  * stays in registers while a neuron's active weights pass by, each of them broadcast: one load and one multiply-add a
  * vector, and one store at the end (accumulating in memory is what makes sparse kernels slow). Pixels are outside and
  * neurons inside, so that a pixel's neighbourhood stays in the second cache; what the next tile needs is fetched meanwhile.
@@ -28,7 +29,7 @@ typedef struct {
 typedef struct {
     const float *x, *values, *bias, *dy;
     float *y, *dvalues;
-    int64_t batch, first_row, last_row, first, last;
+    int64_t batch, x_step, y_step, first_row, last_row, first, last;
 } Job;
 
 /* Which pixels (indices of `base`) and which part of the batch: T vectors, of which the last begins at `tail` and repeats
@@ -49,7 +50,7 @@ INLINE void fetch(const Tile *t, int64_t row)
 INLINE void weigh(const Plan *p, const Job *job, const Tile *t, const int P, const int T)
 {
     const float *x[MOST];
-    for (int i = 0; i < P; i++) x[i] = job->x + p->base[t->pixel[i]] * job->batch + t->at;
+    for (int i = 0; i < P; i++) x[i] = job->x + p->base[t->pixel[i]] * job->x_step + t->at;
     const int32_t *run = p->runs + 2 * p->first_run[t->class], *end = p->runs + 2 * p->first_run[t->class + 1];
     for (int64_t row = job->first_row; row < job->last_row; row++) {
         fetch(t, row - job->first_row);
@@ -60,7 +61,7 @@ INLINE void weigh(const Plan *p, const Job *job, const Tile *t, const int P, con
         const int32_t *starts = p->starts + row * p->taps;
         for (const int32_t *taps = run; taps < end; taps += 2)
             for (int64_t k = starts[taps[0]], stop = starts[taps[1]]; k < stop; k++) {
-                int64_t offset = p->offsets[k] * job->batch;
+                int64_t offset = p->offsets[k] * job->x_step;
                 vec weight = all(job->values[k]);
                 for (int i = 0; i < P; i++) {
                     const float *from = x[i] + offset;
@@ -69,7 +70,7 @@ INLINE void weigh(const Plan *p, const Job *job, const Tile *t, const int P, con
                 }
             }
         for (int i = 0; i < P; i++) {
-            float *y = job->y + (p->place[t->pixel[i]] * p->rows + row) * job->batch + t->at;
+            float *y = job->y + (p->place[t->pixel[i]] * p->rows + row) * job->y_step + t->at;
             for (int j = 0; j < T; j++) store(y + (j < T - 1 ? LANES * j : t->tail), sum[i][j]);
         }
     }
@@ -104,7 +105,7 @@ INLINE vec product(const Job *job, const float *const *x, vec dy[MOST][WIDE], co
     vec even = all(0.0f), odd = all(0.0f); /* two chains, since each addition waits for the one before */
     for (int i = 0; i < P; i++)
         for (int j = 0; j < T; j++) {
-            vec part = dy[i][j] * load(x[i] + offset * job->batch + (j < T - 1 ? LANES * j : t->tail));
+            vec part = dy[i][j] * load(x[i] + offset * job->x_step + (j < T - 1 ? LANES * j : t->tail));
             if ((i * T + j) % 2) odd += part;
             else even += part;
         }
@@ -114,13 +115,13 @@ INLINE vec product(const Job *job, const float *const *x, vec dy[MOST][WIDE], co
 INLINE void correlate(const Plan *p, const Job *job, const Tile *t, Pending *pending, const int P, const int T)
 {
     const float *x[MOST];
-    for (int i = 0; i < P; i++) x[i] = job->x + p->base[t->pixel[i]] * job->batch + t->at;
+    for (int i = 0; i < P; i++) x[i] = job->x + p->base[t->pixel[i]] * job->x_step + t->at;
     const int32_t *run = p->runs + 2 * p->first_run[t->class], *end = p->runs + 2 * p->first_run[t->class + 1];
     for (int64_t row = job->first_row; row < job->last_row; row++) {
         fetch(t, row - job->first_row);
         vec dy[MOST][WIDE];
         for (int i = 0; i < P; i++) {
-            const float *from = job->dy + (p->place[t->pixel[i]] * p->rows + row) * job->batch + t->at;
+            const float *from = job->dy + (p->place[t->pixel[i]] * p->rows + row) * job->y_step + t->at;
             for (int j = 0; j < T; j++) dy[i][j] = load(from + (j < T - 1 ? LANES * j : t->tail));
             for (int lane = 0; lane < LANES; lane++)
                 if (lane < t->overlap) dy[i][T - 1][lane] = 0.0f;
@@ -163,7 +164,7 @@ static void sweep(const Plan *p, const Job *job, Pending *pending, int64_t first
     int vectors = (size + LANES - 1) / LANES;
     int most = 4 * vectors <= HELD ? 4 : 2 * vectors <= HELD ? 2 : 1;
     Tile t = {.at = at, .tail = size - LANES, .overlap = vectors * LANES - size};
-    t.each = (p->channels * job->batch * 4 / p->rows + LINE - 1) / LINE * LINE;
+    t.each = (p->channels * job->x_step * 4 / p->rows + LINE - 1) / LINE * LINE;
     for (int64_t q = first; q < last;) {
         int pixels = 0;
         t.class = p->class[q];
@@ -173,7 +174,7 @@ static void sweep(const Plan *p, const Job *job, Pending *pending, int64_t first
         for (int64_t next = q; p->pixels > 1 && next < last && t.fetches < pixels; next++) {
             int64_t position = p->base[next] + p->ahead;
             if (position < 0 || position + p->channels > p->positions) break;
-            t.soon[t.fetches++] = (const char *)(job->x + position * job->batch);
+            t.soon[t.fetches++] = (const char *)(job->x + position * job->x_step);
         }
         one_tile(p, job, &t, pending, pixels, vectors);
     }
@@ -182,12 +183,12 @@ static void sweep(const Plan *p, const Job *job, Pending *pending, int64_t first
 /* Batches of less than a vector. */
 static void few(const Plan *p, const Job *job, int gradient)
 {
-    int64_t n = job->batch;
+    int64_t n = job->batch, step = job->x_step;
     for (int64_t q = 0; q < p->pixels; q++) {
-        const float *x = job->x + p->base[q] * n;
+        const float *x = job->x + p->base[q] * step;
         const int32_t *run = p->runs + 2 * p->first_run[p->class[q]], *end = p->runs + 2 * p->first_run[p->class[q] + 1];
         for (int64_t row = job->first_row; row < job->last_row; row++) {
-            int64_t written = (p->place[q] * p->rows + row) * n;
+            int64_t written = (p->place[q] * p->rows + row) * job->y_step;
             const int32_t *starts = p->starts + row * p->taps;
             float sum[LANES] = {0};
             for (const int32_t *taps = run; taps < end; taps += 2) {
@@ -197,14 +198,14 @@ static void few(const Plan *p, const Job *job, int gradient)
                     if (stop > job->last) stop = job->last;
                     for (; k < stop; k++)
                         for (int64_t i = 0; i < n; i++)
-                            job->dvalues[k] += job->dy[written + i] * x[p->offsets[k] * n + i];
+                            job->dvalues[k] += job->dy[written + i] * x[p->offsets[k] * step + i];
                 } else if (n == 1) {
                     float alone = 0.0f;
-                    for (; k < stop; k++) alone += job->values[k] * x[p->offsets[k]];
+                    for (; k < stop; k++) alone += job->values[k] * x[p->offsets[k] * step];
                     sum[0] += alone;
                 } else
                     for (; k < stop; k++)
-                        for (int64_t i = 0; i < n; i++) sum[i] += job->values[k] * x[p->offsets[k] * n + i];
+                        for (int64_t i = 0; i < n; i++) sum[i] += job->values[k] * x[p->offsets[k] * step + i];
             }
             for (int64_t i = 0; !gradient && i < n; i++)
                 job->y[written + i] = sum[i] + (job->bias ? job->bias[row] : 0.0f);
@@ -243,13 +244,14 @@ static void run(const Plan *p, const Job *job, Pending *pending, int64_t first, 
 
 /* y = W x + bias: x (positions, batch) -> y (pixels, rows, batch). For the gradient of x, with the plan of W^T. */
 void sparse_product(const Plan *p, const float *x, const float *values, const float *bias, float *y, int64_t batch,
-                    int threads)
+                    int64_t x_step, int64_t y_step, int threads)
 {
     int by_rows = batch < LANES || parts(batch) * p->pixels < 4 * threads;
     double work = p->starts[p->rows * p->taps] + 4.0 * p->rows;
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int i = 0; i < threads; i++) {
         Job job = {.x = x, .values = values, .bias = bias, .y = y, .batch = batch, .last_row = p->rows};
+        job.x_step = x_step, job.y_step = y_step;
         if (by_rows) {
             job.first_row = i ? row_at(p, work * i / threads, 4.0) : 0;
             job.last_row = i + 1 < threads ? row_at(p, work * (i + 1) / threads, 4.0) : p->rows;
@@ -261,12 +263,14 @@ void sparse_product(const Plan *p, const float *x, const float *values, const fl
 }
 
 /* The gradient of the active weights, from x and the gradient of y. */
-void sparse_gradient(const Plan *p, const float *x, const float *dy, float *dvalues, int64_t batch, int threads)
+void sparse_gradient(const Plan *p, const float *x, const float *dy, float *dvalues, int64_t batch,
+                     int64_t x_step, int64_t y_step, int threads)
 {
     int64_t count = p->starts[p->rows * p->taps];
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int i = 0; i < threads; i++) {
         Job job = {.x = x, .dy = dy, .dvalues = dvalues, .batch = batch};
+        job.x_step = x_step, job.y_step = y_step;
         job.first = count * i / threads, job.last = count * (i + 1) / threads;
         if (job.first == job.last) continue;
         memset(dvalues + job.first, 0, sizeof(float) * (job.last - job.first));
