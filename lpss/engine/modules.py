@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from lpss.engine.functions import Expand, Normalize, SparseProduct
 from lpss.engine.layout import step_of
-from lpss.engine.pattern import Geometry
+from lpss.engine.pattern import PIXEL, Geometry
 from lpss.engine.products import usable
 
 DTYPES = (torch.float32, torch.float64)
@@ -72,8 +72,8 @@ class SparseLinear(SparseWeight, nn.Linear):
         if not self._takes(x, -1, tuple(range(1, 16))):
             return super().forward(x)
         if x.dim() == 2:
-            return self._sparse(x, _PIXEL)
-        return self._sparse(x.reshape(-1, x.shape[-1]), _PIXEL).unflatten(0, x.shape[:-1])
+            return self._sparse(x, PIXEL)
+        return self._sparse(x.reshape(-1, x.shape[-1]), PIXEL).unflatten(0, x.shape[:-1])
 
 
 class SparseConv2d(SparseWeight, nn.Conv2d):
@@ -95,9 +95,6 @@ class SparseConv2d(SparseWeight, nn.Conv2d):
         if self.padding == "valid":
             return 0, 0
         return tuple(size // 2 for size in self.kernel_size) if self.padding == "same" else self.padding
-
-
-_PIXEL = Geometry()
 
 
 class _Norm:

@@ -16,7 +16,7 @@ from torch import Tensor
 from lpss.active import NeuronRows
 from lpss.errors import UsageError
 
-NEAR = 2**19  # bytes of the image that should stay in the processor's second cache
+NEAR = 2**19  # bytes of what is read that should stay in the processor's second cache
 LINE = 512  # bytes of a channel and pixel, of the part of a batch that is computed at once
 LARGEST = 2**31 - 1  # what the kernels' indices can count to
 
@@ -38,25 +38,48 @@ class Geometry:
         return tuple((side + 2 * pad - size) // step + 1 for side, size, step, pad in sides)
 
 
+PIXEL = Geometry()
+
+
 class _Plan(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in ("rows", "taps", "pixels", "channels", "positions", "ahead")] + [
-        (name, ctypes.c_void_p) for name in ("starts", "offsets", "base", "place", "class", "first_run", "runs")
+    _fields_ = [
+        (name, ctypes.c_int64) for name in ("rows", "taps", "pixels", "channels", "positions", "ahead", "blocks")
+    ] + [
+        (name, ctypes.c_void_p)
+        for name in ("starts", "offsets", "order", "base", "place", "class", "first_run", "runs")
     ]
 
 
 class Plan:
     """What one product is given, as sparse.c has it: `pointer` to its struct, which lives as long as this."""
 
-    def __init__(self, rows: int, channels: int, ahead: int, starts: Tensor, offsets: Tensor, pixels: "Pixels"):
+    def __init__(
+        self,
+        rows: int,
+        channels: int,
+        ahead: int,
+        starts: Tensor,
+        offsets: Tensor,
+        pixels: "Pixels",
+        order: Tensor | None = None,
+    ):
         self.rows, self.channels, self.pixels = rows, channels, len(pixels.base)
-        self.work = len(offsets) * self.pixels  # multiply-adds for one entry of the batch
+        self.work = len(offsets) * (1 if pixels.blocks else self.pixels)  # multiply-adds for one entry of the batch
         positions = pixels.read * channels
-        arrays = (starts, offsets, pixels.base * channels, pixels.place, pixels.kind, pixels.first_run, pixels.runs)
+        arrays = (
+            starts,
+            offsets,
+            order,
+            pixels.base * channels,
+            pixels.place,
+            pixels.kind,
+            pixels.first_run,
+            pixels.runs,
+        )
         self._arrays = arrays  # kept alive
         taps = (len(starts) - 1) // rows
-        self._struct = _Plan(
-            rows, taps, self.pixels, channels, positions, ahead * channels, *(x.data_ptr() for x in arrays)
-        )
+        numbers = (rows, taps, self.pixels, channels, positions, ahead * channels, pixels.blocks)
+        self._struct = _Plan(*numbers, *(None if x is None else x.data_ptr() for x in arrays))
         self.pointer = ctypes.byref(self._struct)
 
 
@@ -75,6 +98,7 @@ class Pixels:
     kind: Tensor
     first_run: Tensor
     runs: Tensor
+    blocks: bool = False  # whether a pixel is written again and again, by one block of channels after the other
 
 
 class Pattern:
@@ -145,6 +169,8 @@ class Pattern:
         return self._plans[geometry]
 
     def _forward(self, g: Geometry) -> Plan:
+        if g == PIXEL:
+            return _blockwise(self.neurons, self.channels, self._starts, self._channel)
         width = self.kernel[1]
         offsets = (self._tap // width * g.width + self._tap % width) * self.channels + self._channel
         ahead = (g.kernel[0] - 1) * g.width + g.kernel[1] - 1
@@ -152,11 +178,25 @@ class Pattern:
         return Plan(self.neurons, self.channels, ahead, starts, _int32(offsets), written_pixels(g, self.channels))
 
     def _backward(self, g: Geometry) -> Plan:
+        if g == PIXEL:
+            return _blockwise(self.channels, self.neurons, self._turned_starts, self._turned_neuron, self.order)
         tap = self._tap[self.order.numpy()]
         up, left = tap // self.kernel[1] // g.stride[0], tap % self.kernel[1] // g.stride[1]
         offsets = (-up * g.output[1] - left) * self.neurons + self._turned_neuron
         starts = torch.from_numpy(self._turned_starts)
-        return Plan(self.channels, self.neurons, 0, starts, _int32(offsets), read_pixels(g, self.neurons))
+        return Plan(self.channels, self.neurons, 0, starts, _int32(offsets), read_pixels(g, self.neurons), self.order)
+
+
+def _blockwise(rows: int, channels: int, starts: np.ndarray, channel: np.ndarray, order: Tensor | None = None) -> Plan:
+    """The plan of one pixel. Channels that do not stay near are read a block at a time."""
+    blocks = -(-channels * LINE // NEAR)
+    size = -(-channels // blocks)
+    block = np.repeat(np.arange(rows), np.diff(starts)) * blocks + channel // size
+    starts = _starts(np.bincount(block, minlength=rows * blocks))
+    zeros, numbers = np.zeros(blocks), np.arange(blocks)
+    runs = np.stack((numbers, numbers + 1), 1)
+    pixels = Pixels(1, *map(_int32, (zeros, zeros, numbers, np.arange(blocks + 1), runs)), blocks=blocks > 1)
+    return Plan(rows, channels, 0, torch.from_numpy(starts), _int32(channel), pixels, order)
 
 
 def _starts(counts: np.ndarray) -> np.ndarray:

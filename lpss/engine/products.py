@@ -3,6 +3,7 @@
 All take and give activations in the kernels' layout (layout.py). Weights and biases are (active,) and (neurons,).
 """
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -30,8 +31,7 @@ def product(pattern: Pattern, geometry: Geometry, x: Tensor, values: Tensor, bia
     if usable(x, values, bias):
         _multiply(pattern.plans(geometry)[0], x, values, bias, y)
         return y
-    matrix = _csr(pattern, values)
-    flat = matrix @ _unfold(x, geometry)  # (neurons, pixels x batch)
+    flat = _csr(pattern, values) @ _unfold(x, geometry)  # (neurons, pixels x batch)
     if bias is not None:
         flat = flat + bias.unsqueeze(1)
     return _from_rows(flat, y)
@@ -43,7 +43,7 @@ def input_gradient(pattern: Pattern, geometry: Geometry, dy: Tensor, values: Ten
     if not dx.numel():
         return dx
     if usable(dy, values):
-        _multiply(pattern.plans(geometry)[1], dy, values.index_select(0, pattern.order), None, dx)
+        _multiply(pattern.plans(geometry)[1], dy, values, None, dx)
         return dx
     return _fold(_csr_transposed(pattern, values) @ _rows(dy), geometry, dx)
 
@@ -139,7 +139,7 @@ def _csr(pattern: Pattern, values: Tensor) -> Tensor:
     order = torch.argsort(pattern.flat)
     column = _row_and_column(pattern)[1][order]
     shape = (pattern.neurons, pattern.channels * pattern.kernel[0] * pattern.kernel[1])
-    return torch.sparse_csr_tensor(pattern.rows.starts.long(), column, values[order], shape, check_invariants=False)
+    return _matrix(pattern.rows.starts.long(), column, values[order], shape)
 
 
 def _csr_transposed(pattern: Pattern, values: Tensor) -> Tensor:
@@ -149,7 +149,13 @@ def _csr_transposed(pattern: Pattern, values: Tensor) -> Tensor:
     starts = torch.zeros(size + 1, dtype=torch.long)
     starts[1:] = torch.bincount(column, minlength=size).cumsum(0)
     shape = (size, pattern.neurons)
-    return torch.sparse_csr_tensor(starts, row[order], values[order], shape, check_invariants=False)
+    return _matrix(starts, row[order], values[order], shape)
+
+
+def _matrix(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*CSR.*beta")
+        return torch.sparse_csr_tensor(starts, columns, values, shape, check_invariants=False)
 
 
 def _rows(y: Tensor) -> Tensor:

@@ -261,26 +261,25 @@ void sum_channels(const float *x, float *sums, int64_t pixels, int64_t channels,
     }
 }
 
-#define SIDE 16
-
 /* `count` matrices (rows, columns) -> (columns, rows), with the distances between rows before and after, and between
  * matrices. */
 void transpose(const float *from, float *to, int64_t count, int64_t rows, int64_t columns, int64_t from_row, int64_t to_row,
                int64_t from_next, int64_t to_next, int threads)
 {
-    int64_t blocks = (rows + SIDE - 1) / SIDE;
+    int64_t blocks = (columns + LANES - 1) / LANES;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t job = 0; job < count * blocks; job++) {
         const float *source = from + job / blocks * from_next;
         float *target = to + job / blocks * to_next;
-        int64_t r0 = job % blocks * SIDE, r1 = r0 + SIDE < rows ? r0 + SIDE : rows;
-        for (int64_t c0 = 0; c0 < columns; c0 += SIDE) {
-            int64_t c1 = c0 + SIDE < columns ? c0 + SIDE : columns;
-            if (r1 - r0 == SIDE && c1 - c0 == SIDE)
-                for (int64_t c = 0; c < SIDE; c++)
-                    for (int64_t r = 0; r < SIDE; r++)
-                        target[(c0 + c) * to_row + r0 + r] = source[(r0 + r) * from_row + c0 + c];
-            else
+        int64_t c0 = job % blocks * LANES, c1 = c0 + LANES < columns ? c0 + LANES : columns;
+        for (int64_t r0 = 0; r0 < rows; r0 += LANES) {
+            int64_t r1 = r0 + LANES < rows ? r0 + LANES : rows;
+            if (r1 - r0 == LANES && c1 - c0 == LANES) {
+                vec block[LANES];
+                for (int i = 0; i < LANES; i++) block[i] = load(source + (r0 + i) * from_row + c0);
+                turn(block);
+                for (int i = 0; i < LANES; i++) store(target + (c0 + i) * to_row + r0, block[i]);
+            } else
                 for (int64_t c = c0; c < c1; c++)
                     for (int64_t r = r0; r < r1; r++) target[c * to_row + r] = source[r * from_row + c];
         }

@@ -17,12 +17,16 @@
  *
  * An active weight belongs to a neuron (row), a tap (place in the kernel) and a channel of x; they are sorted in this
  * order. `starts` has the first one of each row and tap; `offsets` the position (pixel * channels + channel) that it reads
- * relative to the `base` of the pixel that is written, `place`. Pixels of a class have the same taps inside the image: the
- * class's `runs` of taps, pairs (first, last + 1), from `first_run[class]` on. `ahead`: offset of what a pixel is the first
+ * relative to the `base` of the pixel that is written, `place`; `order`, which may be NULL, where
+ * its value is. Pixels of a class have the same taps inside the image: the
+ * class's `runs` of taps, pairs (first, last + 1), from `first_run[class]` on.
+ *
+ * A Linear layer with many inputs has blocks of them in place of taps and, in place of pixels, the same one for each
+ * block: with `blocks`, those after the first add to what is written. `ahead`: offset of what a pixel is the first
  * to read, `channels` positions. */
 typedef struct {
-    int64_t rows, taps, pixels, channels, positions, ahead;
-    const int32_t *starts, *offsets, *base, *place, *class, *first_run, *runs;
+    int64_t rows, taps, pixels, channels, positions, ahead, blocks;
+    const int32_t *starts, *offsets, *order, *base, *place, *class, *first_run, *runs;
 } Plan;
 
 /* One call's arguments, and a thread's share of rows and weights. */
@@ -38,13 +42,19 @@ typedef struct {
     int64_t pixel[MOST];
     int64_t at, tail, overlap, each;
     const char *soon[MOST];
-    int class, fetches;
+    int class, fetches, adds;
 } Tile;
 
 INLINE void fetch(const Tile *t, int64_t row)
 {
     for (int i = 0; i < t->fetches; i++)
         for (int64_t byte = 0; byte < t->each; byte += LINE) __builtin_prefetch(t->soon[i] + row * t->each + byte, 0, 2);
+}
+
+/* Where a tile's pixel of a row is written. */
+INLINE float *place(const Plan *p, const Job *job, const Tile *t, int i, int64_t row)
+{
+    return job->y + (p->place[t->pixel[i]] * p->rows + row) * job->y_step + t->at;
 }
 
 INLINE void weigh(const Plan *p, const Job *job, const Tile *t, const int P, const int T)
@@ -58,11 +68,13 @@ INLINE void weigh(const Plan *p, const Job *job, const Tile *t, const int P, con
         vec bias = all(job->bias ? job->bias[row] : 0.0f);
         for (int i = 0; i < P; i++)
             for (int j = 0; j < T; j++) sum[i][j] = bias;
+        if (P == 1 && t->adds)
+            for (int j = 0; j < T; j++) sum[0][j] = load(place(p, job, t, 0, row) + (j < T - 1 ? LANES * j : t->tail));
         const int32_t *starts = p->starts + row * p->taps;
         for (const int32_t *taps = run; taps < end; taps += 2)
             for (int64_t k = starts[taps[0]], stop = starts[taps[1]]; k < stop; k++) {
                 int64_t offset = p->offsets[k] * job->x_step;
-                vec weight = all(job->values[k]);
+                vec weight = all(job->values[p->order ? p->order[k] : k]);
                 for (int i = 0; i < P; i++) {
                     const float *from = x[i] + offset;
                     for (int j = 0; j < T - 1; j++) sum[i][j] += weight * load(from + LANES * j);
@@ -70,7 +82,7 @@ INLINE void weigh(const Plan *p, const Job *job, const Tile *t, const int P, con
                 }
             }
         for (int i = 0; i < P; i++) {
-            float *y = job->y + (p->place[t->pixel[i]] * p->rows + row) * job->y_step + t->at;
+            float *y = place(p, job, t, i, row);
             for (int j = 0; j < T; j++) store(y + (j < T - 1 ? LANES * j : t->tail), sum[i][j]);
         }
     }
@@ -170,8 +182,9 @@ static void sweep(const Plan *p, const Job *job, Pending *pending, int64_t first
         t.class = p->class[q];
         while (pixels < most && q < last && p->class[q] == t.class) t.pixel[pixels++] = q++;
         if (pixels == 3) pixels = 2, q--;
+        t.adds = p->blocks && t.pixel[0] > 0;
         t.fetches = 0;
-        for (int64_t next = q; p->pixels > 1 && next < last && t.fetches < pixels; next++) {
+        for (int64_t next = q; p->pixels > 1 && !p->blocks && next < last && t.fetches < pixels; next++) {
             int64_t position = p->base[next] + p->ahead;
             if (position < 0 || position + p->channels > p->positions) break;
             t.soon[t.fetches++] = (const char *)(job->x + position * job->x_step);
@@ -201,14 +214,16 @@ static void few(const Plan *p, const Job *job, int gradient)
                             job->dvalues[k] += job->dy[written + i] * x[p->offsets[k] * step + i];
                 } else if (n == 1) {
                     float alone = 0.0f;
-                    for (; k < stop; k++) alone += job->values[k] * x[p->offsets[k] * step];
+                    for (; k < stop; k++) alone += job->values[p->order ? p->order[k] : k] * x[p->offsets[k] * step];
                     sum[0] += alone;
                 } else
                     for (; k < stop; k++)
-                        for (int64_t i = 0; i < n; i++) sum[i] += job->values[k] * x[p->offsets[k] * step + i];
+                        for (int64_t i = 0; i < n; i++) sum[i] += job->values[p->order ? p->order[k] : k] * x[p->offsets[k] * step + i];
             }
-            for (int64_t i = 0; !gradient && i < n; i++)
-                job->y[written + i] = sum[i] + (job->bias ? job->bias[row] : 0.0f);
+            for (int64_t i = 0; !gradient && i < n; i++) {
+                float before = p->blocks && q > 0 ? job->y[written + i] : job->bias ? job->bias[row] : 0.0f;
+                job->y[written + i] = before + sum[i];
+            }
         }
     }
 }
@@ -246,7 +261,7 @@ static void run(const Plan *p, const Job *job, Pending *pending, int64_t first, 
 void sparse_product(const Plan *p, const float *x, const float *values, const float *bias, float *y, int64_t batch,
                     int64_t x_step, int64_t y_step, int threads)
 {
-    int by_rows = batch < LANES || parts(batch) * p->pixels < 4 * threads;
+    int by_rows = batch < LANES || p->blocks || parts(batch) * p->pixels < 4 * threads;
     double work = p->starts[p->rows * p->taps] + 4.0 * p->rows;
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int i = 0; i < threads; i++) {
