@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from lpss.engine.modules import BETWEEN, exchange, obstacle, plain
+from lpss.engine.modules import BETWEEN, exchange, fuse, obstacle, plain
 from lpss.engine.pattern import Pattern
 from lpss.engine.site import Site
 from lpss.errors import UsageError
@@ -87,6 +87,9 @@ class Acceleration:
                 if type(module) in BETWEEN:
                     exchange(module)
                     self.between.append(module)
+            for module in self.net.modules():
+                if type(module) is nn.Sequential:
+                    fuse(module)
 
     def _reason(self) -> str | None:
         """Why no layer can compute sparse."""
@@ -143,7 +146,6 @@ class Acceleration:
         self.open()
         for site in self.sites.values():
             plain(site.module)
-            del site.module.site
         for module in self.between:
             plain(module)
         for handle in self._handles:

@@ -4,6 +4,8 @@ Each is a subclass of torch's module that an accelerated one becomes: its class 
 name and hooks stay. `plain` exchanges it back.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -100,15 +102,17 @@ class SparseConv2d(SparseWeight, nn.Conv2d):
 class _Norm:
     """Batch normalisation in the kernels' layout, where its input is."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self._normalize(x, None, relu=False) if self._takes(x) else super().forward(x)
+    fuses_relu = True
+    relu_follows = False  # whether the module after this one is a ReLU, which is then done here
 
-    def with_relu(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """relu(norm(x) + residual) in one pass."""
-        if self._takes(x):
-            return self._normalize(x, residual, relu=True)
+    def forward(self, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
+        """relu(norm(x) + residual) in one pass; plain norm(x) as it stands."""
+        relu = relu or self.relu_follows
+        if self._takes(x) and (residual is None or residual.shape == x.shape):
+            return self._normalize(x, residual, relu)
         y = super().forward(x)
-        return F.relu(y if residual is None else y + residual)
+        y = y if residual is None else y + residual
+        return F.relu(y) if relu else y
 
     def _takes(self, x: Tensor) -> bool:
         return (
@@ -142,6 +146,15 @@ class FastBatchNorm2d(_Norm, nn.BatchNorm2d):
     """nn.BatchNorm2d."""
 
 
+class FastReLU(nn.ReLU):
+    """nn.ReLU, which the norm before it may have done."""
+
+    done = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if self.done else super().forward(x)
+
+
 class _Pool:
     """Pooling in the kernels' layout: to torch it is one image of channels x batch channels, which come last."""
 
@@ -166,6 +179,7 @@ SPARSE = {nn.Linear: SparseLinear, nn.Conv2d: SparseConv2d}
 BETWEEN = {
     nn.BatchNorm1d: FastBatchNorm1d,
     nn.BatchNorm2d: FastBatchNorm2d,
+    nn.ReLU: FastReLU,
     nn.MaxPool2d: FastMaxPool2d,
     nn.AvgPool2d: FastAvgPool2d,
 }
@@ -179,6 +193,15 @@ def exchange(module: nn.Module) -> None:
 def plain(module: nn.Module) -> None:
     """Undo `exchange`."""
     module.__class__ = {fast: own for own, fast in (SPARSE | BETWEEN).items()}[type(module)]
+    for name in ("site", "relu_follows", "done"):
+        vars(module).pop(name, None)
+
+
+def fuse(sequence: nn.Sequential) -> None:
+    """Have norms do the ReLU that comes next. `plain` undoes it."""
+    for norm, relu in pairwise(sequence):
+        if isinstance(norm, _Norm) and isinstance(relu, FastReLU) and not norm._forward_hooks:
+            norm.relu_follows = relu.done = True
 
 
 def obstacle(module: nn.Module) -> str | None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lpss.errors import UsageError
 from lpss.registries import MODELS
@@ -31,6 +32,14 @@ def choose_model(values: Mapping, default: Mapping) -> dict:
             raise UsageError("model=auto needs dataset.model.name in the data set's yaml; or choose one with model=...")
         return {**default, **given, "name": default["name"]}
     return {**(default if default.get("name") == name else {}), **given}
+
+
+def norm_relu(norm: nn.Module, x: Tensor, residual: Tensor | None = None) -> Tensor:
+    """relu(norm(x) + residual), by the norm alone where it says that it can (as one of lpss/engine does)."""
+    if getattr(norm, "fuses_relu", False):
+        return norm(x, residual, relu=True)
+    y = norm(x)
+    return F.relu(y if residual is None else y + residual)
 
 
 def need_image(input_shape: tuple[int, ...], model: str, sides: int | None = None) -> int:

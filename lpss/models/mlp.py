@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lpss.errors import UsageError
-from lpss.models.base import WIDEST
+from lpss.models.base import WIDEST, norm_relu
 from lpss.registries import MODELS
 
 
@@ -58,5 +58,5 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1)
         for layer, norm in zip(self.layers[:-1], self.norms, strict=True):
-            x = torch.relu(norm(layer(x)))
+            x = norm_relu(norm, layer(x))
         return self.layers[-1](x)

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lpss.errors import UsageError
-from lpss.models.base import WIDEST, need_image
+from lpss.models.base import WIDEST, need_image, norm_relu
 from lpss.options import check_range
 from lpss.registries import MODELS
 
@@ -31,8 +30,8 @@ class Block(nn.Module):
             self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(y + self.shortcut(x))
+        y = norm_relu(self.bn1, self.conv1(x))
+        return norm_relu(self.bn2, self.conv2(y), self.shortcut(x))
 
 
 @MODELS.register("wrn")
