@@ -23,6 +23,7 @@ _HOME = {
     "SparseAverage": "lpss.sparse.average",
     "BestWeights": "lpss.sparse.best",
     "Cost": "lpss.train.cost",
+    "load": "lpss.export.load",
 } | {member.class_name: member.module for member in METHODS.members.values()}
 __all__ = [*_HOME, "__version__"]
 

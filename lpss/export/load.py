@@ -1,0 +1,57 @@
+"""`lpss.load`: a trained net from a run's folder or a file, ready for use."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import torch
+
+from lpss.errors import DataError, UsageError
+from lpss.export import npz_file, run_folder, safetensors_file, torch_file
+from lpss.export.contents import Contents
+from lpss.export.net import ReadyNet
+
+
+def load(source: str | os.PathLike) -> ReadyNet:
+    """The trained net in a run's folder, its weights.safetensors, or a file of lpss-export (safetensors, npz, torch).
+
+        net = lpss.load("outputs/letter-mlp/rigl-s0.9/seed0-0123456789ab")
+        logits = net(examples)  # as the data set has them: the net standardises by itself
+        net.masks               # layer name -> bool, True where a weight is active
+
+    The net is in eval mode. Raises UsageError where there is no such net, DataError for what cannot be read.
+    """
+    net = read(source).build()
+    # An engine that computes from active weights alone takes over here: it is given net.model and net.masks.
+    return net.to(memory_format=torch.channels_last)  # as runs on a CPU compute, so that logits are theirs bit by bit
+
+
+def read(source: str | os.PathLike) -> Contents:
+    """What is in a run's folder or a file; raises as `load` does."""
+    path = Path(source).expanduser()
+    if path.name == "run.json":
+        path = path.parent
+    if path.is_dir():
+        return run_folder.read(path)
+    if not path.exists():
+        raise UsageError(f"{source}: there is no such file or folder")
+    return _read_file(path)
+
+
+def _read_file(path: Path) -> Contents:
+    """By what the file is, not by its name."""
+    if path.suffix == ".onnx":
+        raise UsageError(
+            f"{path}: ONNX files are for other programs; load the run's folder, or a file of another format"
+        )
+    try:
+        with open(path, "rb") as file:
+            zipped = file.read(4) == b"PK\3\4"
+        names = zipfile.ZipFile(path).namelist() if zipped else []
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    if any(name.endswith(".npy") for name in names):
+        return npz_file.read(path)
+    if zipped:
+        return torch_file.read(path)
+    return safetensors_file.read(path) or run_folder.older(path)
