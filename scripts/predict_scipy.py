@@ -1,4 +1,4 @@
-"""Run a net that `lpss-export RUN --format npz` has written, with NumPy and SciPy alone: MLPs, with or without BatchNorm.
+"""Run a net that `lpss-export RUN --format npz` has written, with NumPy and SciPy alone: MLPs, also with BatchNorm.
 
     python scripts/predict_scipy.py net.npz examples.csv                     # a line an example; prints a class a line
     python scripts/predict_scipy.py net.npz examples.npy --logits out.npy    # and writes the logits
