@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from lpss.errors import DataError, LpssError
@@ -42,7 +43,9 @@ class Contents:
         try:
             model = self.description.build()
             model.load_state_dict(self.state)
-        except (LpssError, RuntimeError, TypeError, LookupError) as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"{self.source}: the net it describes cannot be built: {reason}") from None
+            if not all(mask.dtype == torch.bool for mask in self.masks.values()):
+                raise TypeError("its masks are not boolean")
+        except (LpssError, RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+            reason = " ".join(str(error).split()[:50])
+            raise DataError(f"{self.source}: the net in it cannot be built: {reason}") from None
         return ReadyNet(model, self.masks, self.description).eval()

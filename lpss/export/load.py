@@ -46,12 +46,17 @@ def _read_file(path: Path) -> Contents:
         )
     try:
         with open(path, "rb") as file:
-            zipped = file.read(4) == b"PK\3\4"
-        names = zipfile.ZipFile(path).namelist() if zipped else []
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
-    if any(name.endswith(".npy") for name in names):
-        return npz_file.read(path)
-    if zipped:
-        return torch_file.read(path)
-    return safetensors_file.read(path) or run_folder.older(path)
+            start = file.read(4)
+        names = zipfile.ZipFile(path).namelist() if start == b"PK\3\4" else []
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except zipfile.BadZipFile:
+        raise DataError(f"{path} is damaged, or cut off") from None
+    if not start:
+        raise DataError(f"{path} is empty")
+    if not names:
+        return safetensors_file.read(path) or run_folder.older(path)
+    for ending, reader in ((".npy", npz_file), ("data.pkl", torch_file)):
+        if any(name.endswith(ending) for name in names):
+            return reader.read(path)
+    raise DataError(f"{path} is no net of lpss's, but some other archive")

@@ -57,7 +57,7 @@ def read(path: Path) -> Contents:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise DataError(f"{path} cannot be read as arrays: {str(error).splitlines()[0]}") from None
     if "lpss" not in arrays:
         raise DataError(f"{path} is no net of lpss's: NumPy's, but lpss-export has not written it")
     try:

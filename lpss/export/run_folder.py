@@ -24,16 +24,22 @@ def read(folder: Path) -> Contents:
     run = RunFolder(folder)
     result = run.result()
     if result is None:
-        began = (folder / "config.yaml").is_file()
-        raise UsageError(
-            f"{folder}: the run has not finished" if began else f"{folder} is not a run's folder: no run.json"
-        )
+        raise UsageError(f"{folder} {_what_it_is(folder)}")
     if result["status"] != FINISHED:
         raise UsageError(f"{folder}: the run has {result['status']}, only a finished one leaves a net")
     if damage := [line for line in run.damage(result) if line.startswith(WEIGHTS)]:
         raise DataError(f"{folder}: {damage[0]}")
     import_plugins((result.get("config") or {}).get("plugins") or [])
     return safetensors_file.read(folder / WEIGHTS) or older(folder / WEIGHTS)
+
+
+def _what_it_is(folder: Path) -> str:
+    """A folder without a record that can be read."""
+    if (folder / "run.json").exists():
+        return "holds a run.json that is no run's record"
+    if (folder / "config.yaml").exists():
+        return "holds a run that has not finished: the same lpss-train command goes on with it"
+    return "is not a run's folder: it holds no run.json"
 
 
 def older(path: Path) -> Contents:

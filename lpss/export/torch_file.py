@@ -1,7 +1,9 @@
 """A plain state dict of torch's; all else that a net is hides in the attribute where torch keeps versions."""
 
+import io
 import pickle
 import zipfile
+import zlib
 from collections import OrderedDict
 from pathlib import Path
 
@@ -19,7 +21,9 @@ def write(path: Path, contents: Contents) -> None:
     """Raises LpssError."""
     state = OrderedDict((key, value.clone()) for key, value in contents.state.items())
     state._metadata = {EXTRA: {"description": contents.description.to_json(), "masks": dict(contents.masks)}}
-    write_atomically(path, lambda temporary: torch.save(state, temporary))
+    buffer = io.BytesIO()  # given a path, torch.save would write the name of the temporary file into it
+    torch.save(state, buffer)
+    write_atomically(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
 
 def read(path: Path) -> Contents:
@@ -29,11 +33,13 @@ def read(path: Path) -> Contents:
             if (damaged := archive.testzip()) is not None:
                 raise DataError(f"{path} is damaged: the checksum of {damaged} is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    except pickle.UnpicklingError:
+        raise DataError(f"{path} is no net of lpss's: it holds more than a state dict, and is not executed") from None
+    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError, LookupError) as error:
+        raise DataError(f"{path} cannot be read as a state dict: {str(error).splitlines()[0]}") from None
     try:
         extra = state._metadata[EXTRA]
         description = Description.from_json(extra["description"])
         return Contents(OrderedDict(state), extra["masks"], description, str(path))
-    except (AttributeError, ValueError, TypeError, LookupError):
+    except (AttributeError, ValueError, TypeError, LookupError, RuntimeError):
         raise DataError(f"{path} is no net of lpss's: torch's, but lpss-export has not written it") from None
