@@ -1,7 +1,9 @@
 """`lpss.load`: a trained net from a run's folder or a file, ready for use."""
 
 import os
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import torch
@@ -21,9 +23,10 @@ def load(source: str | os.PathLike) -> ReadyNet:
 
     The net is in eval mode. Raises UsageError where there is no such net, DataError for what cannot be read.
     """
-    net = read(source).build()
-    # An engine that computes from active weights alone takes over here: it is given net.model and net.masks.
-    return net.to(memory_format=torch.channels_last)  # as runs on a CPU compute, so that logits are theirs bit by bit
+    # As runs on a CPU compute, so that logits are theirs bit by bit.
+    net = read(source).build().to(memory_format=torch.channels_last)
+    # An engine that computes from active weights alone takes over here, given net.model and net.masks.
+    return net
 
 
 def read(source: str | os.PathLike) -> Contents:
@@ -47,16 +50,25 @@ def _read_file(path: Path) -> Contents:
     try:
         with open(path, "rb") as file:
             start = file.read(4)
-        names = zipfile.ZipFile(path).namelist() if start == b"PK\3\4" else []
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except zipfile.BadZipFile:
-        raise DataError(f"{path} is damaged, or cut off") from None
     if not start:
         raise DataError(f"{path} is empty")
-    if not names:
+    if start != b"PK\3\4":
         return safetensors_file.read(path) or run_folder.older(path)
+    names = _intact(path)
     for ending, reader in ((".npy", npz_file), ("data.pkl", torch_file)):
         if any(name.endswith(ending) for name in names):
             return reader.read(path)
     raise DataError(f"{path} is no net of lpss's, but some other archive")
+
+
+def _intact(path: Path) -> list[str]:
+    """The names in an archive, whose checksums torch would not look at. Raises DataError where one is wrong."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if (wrong := archive.testzip()) is None:
+                return archive.namelist()
+    except (OSError, EOFError, RuntimeError, ValueError, LookupError, struct.error, zlib.error, zipfile.BadZipFile):
+        raise DataError(f"{path} is damaged, or cut off") from None
+    raise DataError(f"{path} is damaged: the checksum of {wrong} in it is wrong")

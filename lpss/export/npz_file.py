@@ -7,14 +7,13 @@ the net, and the weights that are masked.
 
 import json
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lpss.errors import DataError, LpssError
+from lpss.errors import DataError, LpssError, reason
 from lpss.export.compressed import csr, from_csr
 from lpss.export.contents import Contents
 from lpss.files import write_atomically
@@ -26,7 +25,7 @@ MASK = "mask."
 def write(path: Path, contents: Contents) -> None:
     """Raises LpssError."""
     keys = dict(contents.masked())
-    facts = {"description": json.loads(contents.description.to_json()), "masked": keys}
+    facts = {"description": contents.description.to_dict(), "masked": keys}
     arrays = {"lpss": np.array(json.dumps(facts))}
     arrays |= {f"{MASK}{layer}": mask.numpy() for layer, mask in contents.masks.items() if layer not in keys}
     try:
@@ -56,13 +55,13 @@ def read(path: Path) -> Contents:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} cannot be read as arrays: {str(error).splitlines()[0]}") from None
+    except (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read as arrays: {reason(error)}") from None
     if "lpss" not in arrays:
         raise DataError(f"{path} is no net of lpss's: NumPy's, but lpss-export has not written it")
     try:
         facts = json.loads(str(arrays.pop("lpss")))
-        description = Description.from_json(json.dumps(facts["description"]))
+        description = Description.from_dict(facts["description"])
         state, masks = {}, {}
         for layer, key in facts["masked"].items():
             data, indices, indptr, shape = (
@@ -73,7 +72,7 @@ def read(path: Path) -> Contents:
             state[key], masks[layer] = from_csr(*parts, shape)
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
-        raise DataError(f"{path} is not a net as lpss-export writes it: {str(error).splitlines()[0]}") from None
+        raise DataError(f"{path} is not a net as lpss-export writes it: {reason(error)}") from None
     masks |= {name.removeprefix(MASK): tensor for name, tensor in tensors.items() if name.startswith(MASK)}
     state |= {name: tensor for name, tensor in tensors.items() if not name.startswith(MASK)}
     return Contents(state, masks, description, str(path))

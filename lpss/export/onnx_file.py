@@ -1,5 +1,6 @@
 """ONNX: the whole net with its preprocessing, weights dense, the number of examples left open."""
 
+import json
 import logging
 import warnings
 from importlib.util import find_spec
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from lpss.errors import LpssError
+from lpss.errors import LpssError, reason
 from lpss.export.contents import Contents
 from lpss.files import write_atomically
 
@@ -34,9 +35,8 @@ def write(path: Path, contents: Contents) -> None:
                 verbose=False,
             )
         except Exception as error:  # of a plugin's model
-            reason = str(error).strip().splitlines()[0]
-            raise LpssError(f"{contents.source}: torch.onnx cannot export the net: {reason}") from error
+            raise LpssError(f"{contents.source}: torch.onnx cannot export the net: {reason(error)}") from error
         finally:
             logging.disable(logging.NOTSET)
-    program.model.metadata_props["lpss"] = contents.description.to_json()
+    program.model.metadata_props["lpss"] = json.dumps(contents.description.to_dict())
     write_atomically(path, lambda temporary: program.save(temporary, external_data=False))

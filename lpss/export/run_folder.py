@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from safetensors.torch import load_file
-
 from lpss.config import plain_config
 from lpss.errors import DataError, LpssError, UsageError
 from lpss.export import safetensors_file
 from lpss.export.contents import Contents
 from lpss.record import FINISHED, RunFolder
+from lpss.train import sealed
 from lpss.train.build import load_data
 from lpss.train.description import Description
 from lpss.train.resolve import import_plugins, resolve
@@ -55,5 +54,5 @@ def older(path: Path) -> Contents:
         description = Description.of(run.config, load_data(run, download=False))
     except LpssError as error:
         raise DataError(f"{path} is of before weights said what their net is, and {error}") from None
-    state, masks = unpack(load_file(path))
+    state, masks = unpack(sealed.read(path)[0])
     return Contents(with_plain_zeros(state, masks), masks, description, str(path))

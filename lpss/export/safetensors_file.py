@@ -1,18 +1,17 @@
 """Compressed safetensors: masked weights as `compressed` encodes them, everything else as it is.
 
-The metadata holds the net's description under `lpss`, and under the name of each masked weight a JSON that says how its
-parts, `<name>.values` and the like, are to be read.
+The metadata, a JSON under `lpss`, holds the net's `description`, and under `masked` and the name of each masked weight
+how its parts, `<name>.values` and the like, are to be read.
 """
 
-import json
 from pathlib import Path
 
-from lpss.errors import DataError
+from lpss.errors import DataError, reason
 from lpss.export.compressed import Encoded, decode, encode
 from lpss.export.contents import Contents
 from lpss.train import sealed
 from lpss.train.description import Description
-from lpss.train.weights import DESCRIPTION, unpack, with_plain_zeros
+from lpss.train.weights import unpack, with_plain_zeros
 
 
 def encoded(contents: Contents) -> dict[str, Encoded]:
@@ -25,31 +24,31 @@ def write(path: Path, contents: Contents) -> None:
     keys, layers = dict(contents.masked()), encoded(contents)
     tensors = {f"net.{key}": value for key, value in contents.state.items() if key not in keys.values()}
     tensors |= {f"mask.{layer}": mask for layer, mask in contents.masks.items() if layer not in keys}
-    metadata = {DESCRIPTION: contents.description.to_json()}
+    masked = {}
     for layer, one in layers.items():
         name = f"net.{keys[layer]}"
         tensors |= {f"{name}.{part}": value for part, value in one.parts.items()}
-        metadata[name] = json.dumps({**one.header, "layer": layer})
-    sealed.write(path, tensors, metadata)
+        masked[name] = {**one.header, "layer": layer}
+    sealed.write(path, tensors, {"description": contents.description.to_dict(), "masked": masked})
 
 
 def read(path: Path) -> Contents | None:
     """What the file holds: a compressed one, or weights.safetensors of a run; None where that is of before it said what
     its net is. Raises DataError for any other.
     """
-    tensors, metadata = sealed.read(path)
+    tensors, facts = sealed.read(path)
     state, masks = unpack(tensors)
-    if DESCRIPTION not in metadata:
+    if not facts:
         if not masks:
             raise DataError(f"{path} is no net of lpss's: neither lpss-export nor a run has written it")
         return None
     try:
-        description = Description.from_json(metadata.pop(DESCRIPTION))
-        for name, text in metadata.items():
-            key, header = name.removeprefix("net."), json.loads(text)
+        description = Description.from_dict(facts["description"])
+        for name, header in facts.get("masked", {}).items():
+            key = name.removeprefix("net.")
             names = [name for name in state if name.startswith(f"{key}.")]
             parts = {name.removeprefix(f"{key}."): state.pop(name) for name in names}
             state[key], masks[header["layer"]] = decode(header, parts)
     except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
-        raise DataError(f"{path} is not a net as lpss-export writes it: {str(error).splitlines()[0]}") from None
+        raise DataError(f"{path} is not a net as lpss-export writes it: {reason(error)}") from None
     return Contents(with_plain_zeros(state, masks), masks, description, str(path))

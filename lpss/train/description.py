@@ -1,7 +1,7 @@
 """What a net is beside its weights: enough to build it, and to run it on examples as its data set has them."""
 
 import dataclasses
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,14 +51,14 @@ class Description:
             plugins=tuple(config.plugins),
         )
 
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, text: str) -> "Description":
-        """Raises ValueError, TypeError or LookupError for what `to_json` has not written."""
-        values = json.loads(text).items()
-        made = cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values})
+    def from_dict(cls, values: Mapping[str, Any]) -> "Description":
+        """Of `to_dict`, also by way of JSON. Raises ValueError, TypeError, LookupError or AttributeError for others."""
+        made = cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
         if not all(isinstance(size, int) and size > 0 for size in (*made.input_shape, made.classes)):
             raise ValueError(f"{made.classes} classes of examples of shape {made.input_shape}")
         if not isinstance(made.model["name"], str) or not isinstance(made.pixels, bool):

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lpss.config import RunConfig
-from lpss.errors import DataError, UsageError
+from lpss.errors import DataError, UsageError, reason
 from lpss.train.weights import unpack
 
 WEIGHTS = "weights.safetensors"
@@ -83,8 +83,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(f"init: {path} cannot be read as weights: {reason}") from None
+        raise DataError(f"init: {path} cannot be read as weights: {reason(error)}") from None
     for key in ("state_dict", "model", "net"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

@@ -15,11 +15,9 @@ from lpss.sparse.methods import Method
 from lpss.train import sealed
 from lpss.train.description import Description
 
-DESCRIPTION = "lpss"  # its key in a file's metadata
-
 
 def save_weights(path: Path, net: nn.Module, method: Method, description: Description | None = None) -> None:
-    """Write the net's state dict as `net.<key>`, the masks as `mask.<layer>` (bool), the description as metadata.
+    """Write the net's state dict as `net.<key>`, the masks as `mask.<layer>` (bool), and the description.
 
     Of a compiled net under the names of the net itself, and with gains multiplied into their weights. Raises LpssError.
     """
@@ -27,7 +25,7 @@ def save_weights(path: Path, net: nn.Module, method: Method, description: Descri
     state = with_plain_zeros(without_gains(net), masks)
     tensors = {f"net.{key}": value for key, value in state.items()}
     tensors |= {f"mask.{name}": mask for name, mask in masks.items()}
-    sealed.write(path, tensors, {} if description is None else {DESCRIPTION: description.to_json()})
+    sealed.write(path, tensors, {} if description is None else {"description": description.to_dict()})
 
 
 def weight_key(layer: str, mask: Tensor, state: Mapping[str, Tensor]) -> str | None:
