@@ -16,7 +16,6 @@ from lpss.train.run import run
 MLP = {"name": "mlp", "hidden": [24, 16], "norm": "batch", "init": "he"}
 RUNS = {
     "table": ("dataset=digits", "train.epochs=12", "model.hidden=[64,32]", "model.norm=batch", "method=rigl"),
-    # Columns whose mean is not 0, an LpSS net with gains.
     "columns": ("dataset=synthetic", "dataset.train_size=200", "train.batch_size=50", "train.epochs=2", "method=lpss"),
     "images": (
         *("dataset=synthetic", "dataset.image_shape=[1,28,28]", "dataset.train_size=64", "dataset.test_size=40"),
