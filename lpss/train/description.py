@@ -64,7 +64,7 @@ class Description:
         if not isinstance(made.model["name"], str) or not isinstance(made.pixels, bool):
             raise ValueError("no name of a model, or not whether it takes pixels")
         wanted = made.input_shape[:1] if made.pixels else made.input_shape
-        for values in (made.mean, made.std) if made.mean or made.std or made.pixels else ():
+        for values in () if made.mean is made.std is None and not made.pixels else (made.mean, made.std):
             if tuple(torch.tensor(values, dtype=torch.float64).shape) != wanted:
                 raise ValueError("mean and std do not fit the input shape")
         if made.class_names is not None and len(made.class_names) != made.classes:

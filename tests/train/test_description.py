@@ -53,14 +53,15 @@ def test_what_is_no_description_is_refused(change):
 @pytest.mark.parametrize(
     ("dataset", "standardised"), [("dataset=digits", False), ("dataset=synthetic", True), ("dataset=letter", True)]
 )
-def test_tables_are_described_by_what_their_columns_went_through(composed, dataset, standardised, real_uci):
+def test_tables_are_described_by_what_their_columns_went_through(composed, dataset, standardised, request):
     config = resolve(composed(dataset)).config
-    data = load(DATASETS.options(config.dataset), real_uci)
+    root = request.getfixturevalue("real_uci") if "letter" in dataset else None
+    data = load(DATASETS.options(config.dataset), root)
     described = Description.of(config, data)
     assert described.input_shape == data.input_shape and described.class_names == data.class_names
     assert not described.pixels and (described.mean is not None) == standardised
     if standardised:
-        plain = load(DATASETS.options(config.dataset), real_uci, standardised=False).test.x.double()
+        plain = load(DATASETS.options(config.dataset), root, standardised=False).test.x.double()
         again = (plain - torch.tensor(described.mean).double()) / torch.tensor(described.std).double()
         assert torch.allclose(again.float(), data.test.x, atol=1e-6)
 
