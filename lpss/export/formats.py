@@ -17,7 +17,7 @@ FORMATS = {
     "safetensors": Format(
         "lpss.export.safetensors_file",
         ".safetensors",
-        "compressed: a bitmask or CSR for each sparse layer, the smaller one",
+        "compressed, a bitmask or CSR for each sparse layer, whichever is smaller",
     ),
     "npz": Format(
         "lpss.export.npz_file",
