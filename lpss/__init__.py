@@ -24,6 +24,7 @@ _HOME = {
     "BestWeights": "lpss.sparse.best",
     "Cost": "lpss.train.cost",
     "accelerate": "lpss.engine.accelerate",
+    "load": "lpss.export.load",
 } | {member.class_name: member.module for member in METHODS.members.values()}
 __all__ = [*_HOME, "__version__"]
 

@@ -20,6 +20,11 @@ class DataError(LpssError):
     """A data file is missing, altered or not what it should be; the message names the file and the remedy."""
 
 
+def reason(error: Exception) -> str:
+    """The first line of what an error of another library says, or, where it says nothing, its name."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """ ", did you mean 'x'?" where a known word is near, else an empty string."""
     near = difflib.get_close_matches(str(word), list(known), n=1)

@@ -19,9 +19,10 @@ BELOW = {
     "engine": {"native", "optim", "sparse"},
     "integrations": {"sparse"},
     "train": {"data", "models", "optim", "schedules", "sparse"},
+    "export": {"data", "train"},
     "report": set(),
     "paper": {"report", "schedules", "theory"},
-    "cli": {"data", "models", "paper", "report", "theory", "train"},
+    "cli": {"data", "export", "models", "paper", "report", "theory", "train"},
 }
 TORCH_FREE = {"config", "errors", "files", "options", "record", "registries", "registry"}
 

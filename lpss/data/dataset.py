@@ -28,8 +28,34 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Standardisation:
+    """x -> (x - mean) / std, a number of each for every column of a table; 0 and 1 where a column stays as it is."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, train: Split, columns: slice) -> "Standardisation":
+        """To mean 0 and deviation 1 over the training rows, in `columns`."""
+        mean, std = torch.zeros(train.x.shape[1:], dtype=torch.float64), torch.ones(train.x.shape[1:]).double()
+        known = train.x[:, columns].double()
+        mean[columns], spread = known.mean(0), known.std(0, unbiased=False)
+        std[columns] = torch.where(spread > 0, spread, 1.0)  # a constant column becomes 0, not NaN
+        return cls(tuple(mean.tolist()), tuple(std.tolist()))
+
+    def __call__(self, split: Split) -> Split:
+        mean, std = (torch.tensor(values, dtype=torch.float64) for values in (self.mean, self.std))
+        return Split(((split.x.double() - mean) / std).float(), split.y)
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """A training and a test split. `mean` and `std` are per channel in units of 0..1; None for tables."""
+    """A training and a test split.
+
+    mean, std: of images, per channel in units of 0..1; batches are normalised with them. None for tables.
+    standardisation: of tables, what their columns went through on being loaded.
+    class_names: of the labels 0, 1, ..., where the data set has names for them.
+    """
 
     name: str
     train: Split
@@ -37,6 +63,8 @@ class Dataset:
     classes: int
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    standardisation: Standardisation | None = None
+    class_names: tuple[str, ...] | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -93,7 +121,12 @@ def validate(name: str, where: str, x: Tensor, y: Tensor, expected: Expected, re
 
 
 def check_classes(dataset: Dataset) -> Dataset:
-    """The data set itself, if every class occurs in its training split. Raises DataError otherwise."""
+    """The data set itself, if every class occurs in its training split, and its names are as many as its classes.
+
+    Raises DataError otherwise.
+    """
+    if dataset.class_names is not None and len(dataset.class_names) != dataset.classes:
+        raise DataError(f"{dataset.name}: {len(dataset.class_names)} class_names for {dataset.classes} classes")
     counts = torch.bincount(dataset.train.y, minlength=dataset.classes)
     if not counts.all():
         empty = ", ".join(str(c) for c in (counts == 0).nonzero().flatten().tolist())

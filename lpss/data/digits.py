@@ -21,6 +21,7 @@ class Digits(BuiltIn):
     licence = "CC BY 4.0"
     origin = "scikit-learn (UCI id 80, test part)"
     shape, classes, train, test = (64,), 10, 1_297, 500
+    class_names = tuple("0123456789")
 
     def parse(self, paths: list[Path], config: DatasetConfig) -> tuple[Tensor, Tensor]:
         from sklearn.datasets import load_digits  # here, as the import takes seconds

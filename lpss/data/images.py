@@ -73,6 +73,7 @@ class Mnist(IdxSource):
     order = 8
     licence = "none stated"
     mean, std = (0.1307,), (0.3081,)
+    class_names = tuple("0123456789")
     files = idx_files(
         "MNIST",
         ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
@@ -114,6 +115,7 @@ class FashionMnist(IdxSource):
     order = 9
     licence = "MIT"
     mean, std = (0.2860,), (0.3530,)
+    class_names = ("T-shirt/top", *"Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag".split(), "Ankle boot")
     files = idx_files(
         "FashionMNIST",
         ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),  # offers no https
@@ -189,6 +191,7 @@ class Cifar10(DataSource):
     licence = "none stated"
     shape, classes, train, test = (3, 32, 32), 10, 50_000, 10_000
     mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+    class_names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
     files = tuple(
         File(
             f"cifar-10-batches-py/{name}",

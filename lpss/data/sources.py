@@ -11,7 +11,16 @@ import torch
 from torch import Tensor
 
 from lpss.data import cache, store
-from lpss.data.dataset import Dataset, DatasetConfig, Expected, Split, check_classes, permutation, validate
+from lpss.data.dataset import (
+    Dataset,
+    DatasetConfig,
+    Expected,
+    Split,
+    Standardisation,
+    check_classes,
+    permutation,
+    validate,
+)
 from lpss.errors import DataError, UsageError
 from lpss.registries import DATASETS
 
@@ -63,6 +72,7 @@ class DataSource:
     numeric: slice | None = None  # the columns to standardise with training statistics
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    class_names: tuple[str, ...] | None = None  # of the labels 0, 1, ...
     version = 1  # of the parser: raise it when cached tensors must be made again
 
     @property
@@ -113,7 +123,7 @@ class DataSource:
             return x, y
         return cached["x"], cached["y"]
 
-    def load(self, root: Path, config: DatasetConfig, download: bool = True) -> Dataset:
+    def load(self, root: Path, config: DatasetConfig, download: bool = True, standardised: bool = True) -> Dataset:
         """The data set, checked and split. Raises DataError or UsageError."""
         x, y = self.rows(root, config, download)
         expected = self.expected(root, config)
@@ -126,9 +136,11 @@ class DataSource:
             )
         train = Split(x[: expected.train], y[: expected.train])
         test = Split(x[expected.train :], y[expected.train :])
-        if self.numeric is not None:
-            train, test = standardise(train, test, self.numeric)
-        return check_classes(Dataset(self.name, train, test, expected.classes, self.mean, self.std))
+        standardisation = None if self.numeric is None else Standardisation.of(train, self.numeric)
+        if standardisation is not None and standardised:
+            train, test = standardisation(train), standardisation(test)
+        facts = {"mean": self.mean, "std": self.std, "standardisation": standardisation}
+        return check_classes(Dataset(self.name, train, test, expected.classes, **facts, class_names=self.class_names))
 
 
 class BuiltIn(DataSource):
@@ -145,30 +157,19 @@ class BuiltIn(DataSource):
         return Status("built in")
 
 
-def standardise(train: Split, test: Split, columns: slice) -> tuple[Split, Split]:
-    """Both splits with `columns` shifted and scaled to mean 0, deviation 1 over the training rows."""
-    known = train.x[:, columns].double()
-    centre, spread = known.mean(0), known.std(0, unbiased=False)
-    spread = torch.where(spread > 0, spread, 1.0)  # a constant column becomes 0, not NaN
-
-    def scaled(split: Split) -> Split:
-        x = split.x.clone()
-        x[:, columns] = ((x[:, columns].double() - centre) / spread).float()
-        return Split(x, split.y)
-
-    return scaled(train), scaled(test)
-
-
 def checked_seed(key: str, seed: int) -> int:
     if not 0 <= seed < 2**32:
         raise UsageError(f"dataset.{key}={seed}: a seed is a whole number from 0 to 2**32 - 1")
     return seed
 
 
-def load(config: DatasetConfig | str, root: Path | str | None = None, download: bool = True) -> Dataset:
+def load(
+    config: DatasetConfig | str, root: Path | str | None = None, download: bool = True, standardised: bool = True
+) -> Dataset:
     """Load the data set that `config` (or just a name) asks for, downloading it where it is missing.
 
-    `root` defaults to `default_root()`. Raises UsageError for an unknown name or a wrong option, DataError
+    `root` defaults to `default_root()`. Tables come standardised, or, for nets that standardise by themselves
+    (`lpss.load`), as they are. Raises UsageError for an unknown name or a wrong option, DataError
     for files that are missing, altered or malformed.
     """
     name = config if isinstance(config, str) else config.name
@@ -178,4 +179,4 @@ def load(config: DatasetConfig | str, root: Path | str | None = None, download: 
     elif not isinstance(config, source.Config):  # a plain one: the source's own options at their defaults
         config = source.Config(**{f.name: getattr(config, f.name) for f in fields(DatasetConfig)})
     with store.readable(name):
-        return source.load(expanded(root) if root else default_root(), config, download)
+        return source.load(expanded(root) if root else default_root(), config, download, standardised)

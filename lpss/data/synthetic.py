@@ -55,11 +55,11 @@ class Synthetic(BuiltIn):
             x = (128 + 48 * x).clamp(0, 255).to(torch.uint8)
         return x.reshape(-1, *shape), y
 
-    def load(self, root: Path, config: SyntheticConfig, download: bool = True):
+    def load(self, root: Path, config: SyntheticConfig, download: bool = True, standardised: bool = True):
         channels = config.image_shape[0] if config.image_shape else 0
         self.mean, self.std = ((0.5,) * channels, (0.2,) * channels) if channels else (None, None)
         self.numeric = None if channels else slice(None)
-        return super().load(root, config, download)
+        return super().load(root, config, download, standardised)
 
 
 def check(config: SyntheticConfig) -> None:

@@ -60,6 +60,7 @@ class TinyImageNet(DataSource):
                 raise self.absent(root, FULL, "was not to be downloaded")
             self.download(root)
         self.found = index(folder)
+        self.class_names = tuple(self.found.wnids)
         images = [path for path, _ in self.found.train + self.found.test]
         return [folder / "wnids.txt", folder / "val" / "val_annotations.txt", *images]
 

@@ -53,6 +53,7 @@ class Adult(UciSource):
     categorical = (1, 3, 5, 6, 7, 8, 9, 13)
     numbers = (0, 2, 4, 10, 11, 12)
     numeric = slice(99, 105)
+    class_names = ("<=50K", ">50K")
 
     def parse(self, paths: list[Path], config: DatasetConfig) -> tuple[Tensor, Tensor]:
         # The test file opens with a remark and ends its labels with a full stop.
@@ -63,7 +64,7 @@ class Adult(UciSource):
             hot = [table.one_hot(column, levels[column], missing="?") for column in self.categorical]
             return torch.cat([*hot, table.numbers(self.numbers)], 1)
 
-        y = torch.cat([train.labels(14, ("<=50K", ">50K")), test.labels(14, ("<=50K.", ">50K."))])
+        y = torch.cat([train.labels(14, self.class_names), test.labels(14, [f"{name}." for name in self.class_names])])
         return torch.cat([encode(train), encode(test)]), y
 
 
@@ -85,11 +86,12 @@ class Connect4(UciSource):
         ),
     )
     shape, classes, train, test = (126,), 3, 57_557, 10_000
+    class_names = ("draw", "loss", "win")
 
     def parse(self, paths: list[Path], config: DatasetConfig) -> tuple[Tensor, Tensor]:
         table = Table.read(paths[0], 43)
         x = torch.cat([table.one_hot(square, "bxo") for square in range(42)], 1)
-        return x, table.labels(42, ("draw", "loss", "win"))
+        return x, table.labels(42, self.class_names)
 
 
 @DATASETS.register("dna")
@@ -110,12 +112,13 @@ class Dna(UciSource):
         ),
     )
     shape, classes, train, test = (240,), 3, 2_590, 600
+    class_names = ("EI", "IE", "N")
 
     def parse(self, paths: list[Path], config: DatasetConfig) -> tuple[Tensor, Tensor]:
         table = Table.read(paths[0], 3)
         bases = table.letters(2, 60)
         x = torch.cat([bases.one_hot(place, "ACGT", missing="NDRS") for place in range(60)], 1)
-        return x, table.labels(0, ("EI", "IE", "N"))
+        return x, table.labels(0, self.class_names)
 
 
 @DATASETS.register("mushroom")
@@ -139,6 +142,7 @@ class Mushroom(UciSource):
         ),
     )
     shape, classes, train, test = (126,), 2, 6_124, 2_000
+    class_names = ("e", "p")
     levels = (
         "bcxfks fgys nbcgrpuewy tf alcyfmnps adfn cwd bn knbhgropuewy et bcuezr? "
         "fyks fyks nbcgopewy nbcgopewy pu nowy not ceflnpsz knbhrouwy acnsvy glmpuwd"
@@ -147,7 +151,7 @@ class Mushroom(UciSource):
     def parse(self, paths: list[Path], config: DatasetConfig) -> tuple[Tensor, Tensor]:
         table = Table.read(paths[0], 23)
         x = torch.cat([table.one_hot(column, levels) for column, levels in enumerate(self.levels, 1)], 1)
-        return x, table.labels(0, "ep")
+        return x, table.labels(0, self.class_names)
 
 
 @DATASETS.register("letter")
@@ -167,11 +171,12 @@ class Letter(UciSource):
         ),
     )
     shape, classes, train, test = (16,), 26, 15_000, 5_000
+    class_names = tuple(string.ascii_uppercase)
     numeric = slice(None)
 
     def parse(self, paths: list[Path], config: DatasetConfig) -> tuple[Tensor, Tensor]:
         table = Table.read(paths[0], 17)
-        return table.numbers(range(1, 17)), table.labels(0, string.ascii_uppercase)
+        return table.numbers(range(1, 17)), table.labels(0, self.class_names)
 
 
 @DATASETS.register("climate")
@@ -191,11 +196,12 @@ class Climate(UciSource):
         ),
     )
     shape, classes, train, test = (18,), 2, 400, 140
+    class_names = ("0", "1")
     numeric = slice(None)
 
     def parse(self, paths: list[Path], config: DatasetConfig) -> tuple[Tensor, Tensor]:
         table = Table.read(paths[0], 21, separator=None, skip=lambda number, line: number == 1)
-        return table.numbers(range(2, 20)), table.labels(20, "01")
+        return table.numbers(range(2, 20)), table.labels(20, self.class_names)
 
 
 @DATASETS.register("web")
@@ -215,8 +221,8 @@ class Web(UciSource):
         ),
     )
     shape, classes, train, test = (27,), 3, 1_153, 200
-    levels = ("-1", "0", "1")
+    levels = class_names = ("-1", "0", "1")
 
     def parse(self, paths: list[Path], config: DatasetConfig) -> tuple[Tensor, Tensor]:
         table = Table.read(paths[0], 10, skip=lambda number, line: line[0] == "@")
-        return torch.cat([table.one_hot(c, self.levels) for c in range(9)], 1), table.labels(9, self.levels)
+        return torch.cat([table.one_hot(c, self.levels) for c in range(9)], 1), table.labels(9, self.class_names)

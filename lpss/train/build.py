@@ -17,6 +17,7 @@ from lpss.schedules import build_schedule
 from lpss.sparse.methods import Method
 from lpss.train.compute import ComputeOptions
 from lpss.train.cost import Cost
+from lpss.train.description import Description
 from lpss.train.distributed import SINGLE_PROCESS, Processes
 from lpss.train.environment import choose_device, reset_peak_memory
 from lpss.train.fingerprint import fingerprints
@@ -44,6 +45,7 @@ class Parts:
     total_steps: int
     p: dict[str, float | None]
     fingerprints: dict[str, str]
+    description: Description
 
 
 def load_data(run: ResolvedRun, *, download: bool) -> Dataset:
@@ -118,4 +120,5 @@ def build(run: ResolvedRun, processes: Processes = SINGLE_PROCESS) -> Parts:
         total_steps=total_steps,
         p=layer_p(net, config.optimizer.get("p"), exclude=config.sphere.exclude, sparsity=config.sparsity),
         fingerprints=prints,
+        description=Description.of(config, data),
     )

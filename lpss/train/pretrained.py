@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lpss.config import RunConfig
-from lpss.errors import DataError, UsageError
+from lpss.errors import DataError, UsageError, reason
+from lpss.train import sealed
 from lpss.train.weights import unpack
 
 WEIGHTS = "weights.safetensors"
@@ -79,12 +78,15 @@ def load_pretrained(net: nn.Module, path: Path) -> None:
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
-            content = load_file(path)
+            content, facts = sealed.read(path)
+            if "masked" in facts:
+                raise DataError(f"{path} is compressed; lpss-export {path} --format torch makes a file of it for init")
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(f"init: {path} cannot be read as weights: {reason}") from None
+    except DataError as error:
+        raise DataError(f"init: {error}") from None
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise DataError(f"init: {path} cannot be read as weights: {reason(error)}") from None
     for key in ("state_dict", "model", "net"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

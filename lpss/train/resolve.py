@@ -46,7 +46,7 @@ class ResolvedRun:
 
 def resolve(config: RunConfig) -> ResolvedRun:
     """The run that a config describes; imports `config.plugins` first. Raises UsageError, naming the key."""
-    _import_plugins(config.plugins)
+    import_plugins(config.plugins)
     config = copy.deepcopy(config)
     config.dataset = DATASETS.complete(config.dataset)
     config.model = MODELS.complete(choose_model(config.model, config.dataset["model"]))
@@ -63,7 +63,8 @@ def resolve(config: RunConfig) -> ResolvedRun:
     return ResolvedRun(config, config_hash(config))
 
 
-def _import_plugins(names: list[str]) -> None:
+def import_plugins(names: list[str]) -> None:
+    """Import modules that register what a config names. Raises UsageError."""
     if names and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     for name in names:

@@ -159,7 +159,8 @@ class Session:
     def _write(self, result: dict) -> dict:
         self.folder.write_metrics(self.trainer.progress.rows)
         self.folder.write_layers(layer_rows(self.parts.method, self.parts.p))
-        save_weights(self.folder.path / "weights.safetensors", self.parts.net, self.parts.method)
+        weights = self.folder.path / "weights.safetensors"
+        save_weights(weights, self.parts.net, self.parts.method, self.parts.description)
         result = result | {"files": self.folder.checksums()}
         self.folder.write_result(result)
         log.info(

@@ -4,25 +4,46 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lpss.errors import DataError
-from lpss.files import write_atomically
 from lpss.optim.gain import without_gains
 from lpss.sparse.methods import Method
+from lpss.train import sealed
+from lpss.train.description import Description
 
 
-def save_weights(path: Path, net: nn.Module, method: Method) -> None:
-    """Write the net's state dict as `net.<key>` and the masks as `mask.<layer>` (bool). Raises LpssError.
+def save_weights(path: Path, net: nn.Module, method: Method, description: Description | None = None) -> None:
+    """Write the net's state dict as `net.<key>`, the masks as `mask.<layer>` (bool), and the description.
 
-    Of a compiled net under the names of the net itself, and with gains multiplied into their weights.
+    Of a compiled net under the names of the net itself, and with gains multiplied into their weights. Raises LpssError.
     """
-    tensors = {f"net.{key}": value for key, value in without_gains(net).items()}
-    tensors |= {f"mask.{name}": mask for name, mask in method.masks.state_dict().items()}
-    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary))
+    masks = method.masks.state_dict()
+    state = with_plain_zeros(without_gains(net), masks)
+    tensors = {f"net.{key}": value for key, value in state.items()}
+    tensors |= {f"mask.{name}": mask for name, mask in masks.items()}
+    sealed.write(path, tensors, {} if description is None else {"description": description.to_dict()})
+
+
+def weight_key(layer: str, mask: Tensor, state: Mapping[str, Tensor]) -> str | None:
+    """The state dict's key of the weight that a layer's mask is of; None where it is computed from other tensors."""
+    keys = (
+        f"{layer}.weight".lstrip("."),
+        layer,
+    )  # a layer that is one of several in its module is called as its weight
+    return next((key for key in keys if key in state and state[key].shape == mask.shape), None)
+
+
+def with_plain_zeros(state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict with 0 for every -0 off a mask, which negative weights leave and sparse files do not keep."""
+    state = dict(state)
+    for layer, mask in masks.items():
+        if (key := weight_key(layer, mask, state)) is not None:
+            state[key] = torch.where(mask | (state[key] != 0), state[key], 0)
+    return state
 
 
 def load_weights(path: Path | str, net: nn.Module) -> dict[str, Tensor]:

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from lpss.data.dataset import Dataset, Expected, Split, check_classes, hold_out, validate
+from lpss.data.dataset import Dataset, Expected, Split, Standardisation, check_classes, hold_out, validate
 from lpss.errors import DataError, UsageError
 
 
@@ -38,6 +40,21 @@ def test_hold_out_leaves_each_class_in_the_training_split():
 def test_hold_out_refuses_what_is_no_fraction(fraction):
     with pytest.raises(UsageError, match="train.validation"):
         hold_out(numbered([5, 5]), fraction, seed=0)
+
+
+def test_standardisation_is_that_of_the_training_rows_alone():
+    train = Split(torch.tensor([[7.0, 0, 5], [7, 4, 5]]), torch.tensor([0, 1]))
+    standardisation = Standardisation.of(train, slice(1, 3))
+    assert standardisation == Standardisation(mean=(0, 2, 5), std=(1, 2, 1))
+    assert standardisation(train).x.tolist() == [[7, -1, 0], [7, 1, 0]]
+    test = standardisation(Split(torch.tensor([[7.0, 6, 8]]), torch.tensor([0])))
+    assert test.x.tolist() == [[7, 2, 3]], "a constant column is shifted, not divided by 0"
+    assert test.x.dtype == torch.float32 and test.y.tolist() == [0]
+
+
+def test_names_of_other_classes_are_refused():
+    with pytest.raises(DataError, match="toy: 3 class_names for 2 classes"):
+        check_classes(replace(numbered([2, 2]), class_names=("a", "b", "c")))
 
 
 def test_input_shape():

@@ -11,8 +11,7 @@ import torch
 from omegaconf import OmegaConf
 
 from lpss.data import DATASETS, BuiltIn, DatasetConfig, default_root, load
-from lpss.data.dataset import Split
-from lpss.data.sources import DataSource, RandomSplitConfig, standardise
+from lpss.data.sources import DataSource, RandomSplitConfig
 from lpss.data.store import File
 from lpss.data.table import Table
 from lpss.errors import DataError, UsageError
@@ -51,6 +50,13 @@ def test_file_order_is_the_default(toy):
         9,
     ]
     assert dataset.name == "toy" and dataset.classes == 2 and dataset.input_shape == (1,)
+
+
+def test_a_table_comes_standardised_or_as_it_is(toy, monkeypatch):
+    monkeypatch.setattr(Toy, "numeric", slice(None))
+    standardised, plain = load("toy", toy), load("toy", toy, standardised=False)
+    assert plain.test.x.tolist() == [[8], [9]] and plain.standardisation == standardised.standardisation
+    assert standardised.train.x.mean() == 0 and torch.equal(standardised.test.x, plain.standardisation(plain.test).x)
 
 
 def test_split_seed_shuffles(toy, monkeypatch):
@@ -142,14 +148,6 @@ def test_a_folder_option_has_a_cache_of_its_own(toy, monkeypatch):
     for folder in ("a", "deep/b", "a", "deep/b"):
         assert load(FolderConfig("toy", folder=folder), toy).train.x[0] == ord(folder[-1])
     assert len(list((toy / ".parsed").iterdir())) == 2
-
-
-def test_standardise_uses_the_training_rows_alone():
-    train = Split(torch.tensor([[7.0, 0, 5], [7, 4, 5]]), torch.tensor([0, 1]))
-    test = Split(torch.tensor([[7.0, 6, 8]]), torch.tensor([0]))
-    train, test = standardise(train, test, slice(1, 3))
-    assert train.x.tolist() == [[7, -1, 0], [7, 1, 0]]
-    assert test.x.tolist() == [[7, 2, 3]], "a constant column is shifted, not divided by 0"
 
 
 def test_default_root(monkeypatch, tmp_path):

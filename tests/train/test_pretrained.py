@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from lpss.config import plain_config
 from lpss.errors import DataError, UsageError
 from lpss.sparse.methods import METHODS
+from lpss.train import sealed
 from lpss.train.build import build
 from lpss.train.pretrained import load_pretrained
 from lpss.train.resolve import resolve
@@ -132,6 +133,7 @@ def test_what_cannot_be_used_is_one_line_that_names_it(composed, dense, tmp_path
     words = (*FEW, "method=rigl")
     (tmp_path / "broken.pt").write_bytes(b"nothing")
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    sealed.write(tmp_path / "compressed.safetensors", {"net.a.values": torch.zeros(2)}, {"masked": {"net.a": {}}})
     torch.save([1, 2], tmp_path / "list.pt")
     torch.save({1: torch.zeros(2)}, tmp_path / "numbered.pt")
     torch.save({"layers.0.weight": torch.zeros(2, 2)}, tmp_path / "other.pt")
@@ -140,7 +142,8 @@ def test_what_cannot_be_used_is_one_line_that_names_it(composed, dense, tmp_path
         ("missing", UsageError, "there is no such file or folder"),
         ("empty", UsageError, "holds no weights of a finished dense run of data set digits, model mlp and seed 0"),
         ("broken.pt", DataError, "broken.pt cannot be read as weights"),
-        ("broken.safetensors", DataError, "broken.safetensors cannot be read as weights"),
+        ("broken.safetensors", DataError, "init: .*broken.safetensors cannot be read as safetensors"),
+        ("compressed.safetensors", DataError, "init: .* is compressed; lpss-export .* --format torch makes"),
         ("list.pt", DataError, "holds no weights: a mapping from names to tensors"),
         ("numbered.pt", DataError, "holds no weights: a mapping from names to tensors"),
         ("other.pt", DataError, "other.pt holds the weights of another net: it lacks layers.0.bias"),

@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import lpss
 from lpss.errors import DataError
-from lpss.train.weights import layer_rows, load_weights, save_weights
+from lpss.layers import weight_layers
+from lpss.train.weights import layer_rows, load_weights, save_weights, weight_key
 
 
 @pytest.fixture
@@ -46,6 +48,35 @@ def test_weights_come_back_and_fit_their_own_net_alone(method, tmp_path):
     (tmp_path / "broken").write_bytes(b"x" * 100)
     with pytest.raises(DataError, match="broken"):
         load_weights(tmp_path / "broken", other)
+
+
+def test_what_is_off_the_masks_is_written_without_a_sign(method, tmp_path):
+    net, static = method
+    with torch.no_grad():
+        net[0].weight.fill_(-1.0)
+        net[0].weight[0] = -0.0
+    static.set_mask("0", torch.arange(24).view(4, 6) % 2 == 0)  # which leaves -0 where -1 was
+    save_weights(tmp_path / "w.safetensors", net, static)
+    weight = load_file(tmp_path / "w.safetensors")["net.0.weight"]
+    assert torch.equal(torch.signbit(weight), static.masks["0"].bool())
+    assert weight[0].eq(0).all() and not weight[1:, 1::2].any() and weight[1:, ::2].eq(-1).all()
+
+
+def test_masks_find_their_weights_by_name():
+    lstm, attention = nn.LSTM(3, 4), nn.MultiheadAttention(4, 2)
+    net = nn.ModuleDict({"lstm": lstm, "attention": attention, "linear": nn.Linear(4, 2)})
+    masks = {layer.name: torch.ones_like(layer.parameter).bool() for layer in weight_layers(net)}
+    found = {layer: weight_key(layer, mask, net.state_dict()) for layer, mask in masks.items()}
+    assert found == {
+        "lstm.weight_ih_l0": "lstm.weight_ih_l0",
+        "lstm.weight_hh_l0": "lstm.weight_hh_l0",
+        "attention.in_proj_weight": "attention.in_proj_weight",
+        "attention.out_proj": "attention.out_proj.weight",
+        "linear": "linear.weight",
+    }
+    assert weight_key("", torch.ones(2, 4), nn.Linear(4, 2).state_dict()) == "weight"
+    weight_norm = nn.utils.parametrizations.weight_norm(nn.Linear(4, 2))
+    assert weight_key("", torch.ones(2, 4), weight_norm.state_dict()) is None
 
 
 @pytest.mark.parametrize("part", [False, True], ids=["the whole net", "a part of it"])
