@@ -74,23 +74,24 @@ class _Norm(ctypes.Structure):
     _fields_ = (
         [(name, ctypes.c_int64) for name in ("pixels", "channels", "batch", "x_step", "y_step", "residual_step")]
         + [(name, ctypes.c_void_p) for name in ("x", "y", "residual", "scale", "bias", "mean", "inverse")]
-        + [(name, ctypes.c_int) for name in ("relu", "training")]
+        + [(name, ctypes.c_int) for name in ("relu", "training", "added")]
     )
 
     @classmethod
-    def of(cls, x: Tensor, y: Tensor, relu: bool, training: bool, **tensors: Tensor | None) -> "_Norm":
+    def of(cls, x: Tensor, y: Tensor | None, relu: bool, training: bool, **tensors: Tensor | None) -> "_Norm":
         residual = tensors.get("residual")
         return cls(
             pixels_of(x.shape),
             x.shape[1],
             x.shape[0],
             step_of(x),
-            step_of(y),
+            0 if y is None else step_of(y),
             0 if residual is None else step_of(residual),
             x.data_ptr(),
-            y.data_ptr(),
+            _pointer(y),
             relu=relu,
             training=training,
+            added=residual is not None or y is not None,
             **{name: _pointer(tensor) for name, tensor in tensors.items()},
         )
 
@@ -129,21 +130,22 @@ class Normalize(torch.autograd.Function):
         norm = _Norm.of(x, y, relu, training, residual=added, scale=scale, bias=bias, mean=mean, inverse=inverse)
         threads = copy_threads(x.numel())
         loader.library().norm_forward(ctypes.byref(norm), epsilon, variance.data_ptr(), y.data_ptr(), threads)
-        ctx.save_for_backward(x, y if relu else x, scale, statistics)
+        # Without a residual x tells where ReLU was zero, which saves a pass over y.
+        ctx.save_for_backward(x, y if relu and residual is not None else None, scale, bias, statistics)
         ctx.relu, ctx.training = relu, training
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dy: Tensor):
-        x, y, scale, statistics = ctx.saved_tensors
+        x, y, scale, bias, statistics = ctx.saved_tensors
         dy = to_layout(dy, aligned=False)
         for_x, for_scale, for_bias, for_residual = ctx.needs_input_grad[:4]
         dx = empty(tuple(x.shape), x) if for_x else None
         dresidual = empty(tuple(x.shape), x) if for_residual and ctx.relu else None
         dscale = torch.empty(x.shape[1]) if for_scale else None
         dbias = torch.empty(x.shape[1]) if for_bias else None
-        norm = _Norm.of(x, y, ctx.relu, ctx.training, scale=scale, mean=statistics[0], inverse=statistics[1])
+        norm = _Norm.of(x, y, ctx.relu, ctx.training, scale=scale, bias=bias, mean=statistics[0], inverse=statistics[1])
         written = next((step_of(z) for z in (dx, dresidual) if z is not None), 0)
         to = _Gradients(*map(_pointer, (dx, dresidual, dscale, dbias)), written)
         threads = copy_threads(x.numel())

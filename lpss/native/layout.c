@@ -5,15 +5,15 @@
 #include "vectors.h"
 
 #define BLOCK 64 /* pixels whose sums are added up in float32; their totals are in float64 */
-#define GROUP 8  /* channels that a thread takes at once: a page of memory for each pixel */
+#define GROUP 32 /* channels whose sums are in the first cache */
 
 /* x, y and residual are (pixels, channels, batch), with a distance between channels each; `residual`, `scale` and `bias`
- * may be NULL. */
+ * may be NULL. Backward y is read only where there was a residual; else x tells where ReLU was zero. */
 typedef struct {
     int64_t pixels, channels, batch, x_step, y_step, residual_step;
     const float *x, *y, *residual, *scale, *bias;
     float *mean, *inverse;
-    int relu, training;
+    int relu, training, added;
 } Norm;
 
 /* Channels first .. last - 1, at most GROUP. */
@@ -21,13 +21,24 @@ typedef struct {
     int64_t first, last;
 } Group;
 
-INLINE Group group_of(const Norm *n, int64_t index)
+/* How many channels a thread takes at once: as many as there are for it, since they are neighbours in memory. */
+INLINE int64_t size_of(int64_t channels, int threads)
 {
-    int64_t last = (index + 1) * GROUP;
-    return (Group){index * GROUP, last < n->channels ? last : n->channels};
+    int64_t share = (channels + threads - 1) / threads;
+    return share < GROUP ? share : GROUP;
 }
 
-INLINE int64_t groups(int64_t channels) { return (channels + GROUP - 1) / GROUP; }
+INLINE int64_t groups(int64_t channels, int threads)
+{
+    int64_t size = size_of(channels, threads);
+    return (channels + size - 1) / size;
+}
+
+INLINE Group group_of(int64_t channels, int threads, int64_t index)
+{
+    int64_t size = size_of(channels, threads), last = (index + 1) * size;
+    return (Group){index * size, last < channels ? last : channels};
+}
 
 /* Where vector i of a batch begins: the last one may repeat entries of the one before, `fresh` says which are new. */
 INLINE int64_t place_of(int64_t i, int64_t batch) { return (i + 1) * LANES > batch ? batch - LANES : i * LANES; }
@@ -44,7 +55,7 @@ INLINE vec fresh(int64_t batch)
 /* ReLU by bit patterns, which keep NaN whatever the compiler assumes: those of -inf and below it are negative numbers. */
 #define NEGATIVE_INFINITY (-8388608)
 INLINE vec relu(vec y) { return (vec)((bits)y & ((bits)y > NEGATIVE_INFINITY)); }
-INLINE vec relu_gradient(vec dy, vec y) { return (vec)((bits)dy & ((bits)y != 0)); } /* y is what relu gave */
+INLINE vec relu_gradient(vec dy, vec y) { return (vec)((bits)dy & ((bits)y > NEGATIVE_INFINITY) & ((bits)y != 0)); }
 
 INLINE int32_t pattern(float x)
 {
@@ -124,6 +135,18 @@ static void measure(const Norm *n, Group g, float epsilon, float *variance)
     }
 }
 
+/* y = scale (x - mean) + bias of a channel. */
+typedef struct {
+    float scale, mean, bias;
+} Line;
+
+INLINE Line line_of(const Norm *n, int64_t c)
+{
+    return (Line){n->inverse[c] * (n->scale ? n->scale[c] : 1.0f), n->mean[c], n->bias ? n->bias[c] : 0.0f};
+}
+
+INLINE vec on(Line l, vec x) { return l.scale * (x - l.mean) + l.bias; }
+
 static void apply(const Norm *n, Group g, float *out)
 {
     int64_t b = n->batch, vectors = (b + LANES - 1) / LANES;
@@ -132,21 +155,34 @@ static void apply(const Norm *n, Group g, float *out)
             int64_t place = q * n->channels + c;
             const float *x = n->x + place * n->x_step, *more = n->residual ? n->residual + place * n->residual_step : 0;
             float *to = out + place * n->y_step;
-            float a = n->inverse[c] * (n->scale ? n->scale[c] : 1.0f), m = n->mean[c], d = n->bias ? n->bias[c] : 0.0f;
+            Line l = line_of(n, c);
             if (b < LANES) {
                 for (int64_t i = 0; i < b; i++) {
-                    float y = a * (x[i] - m) + d + (more ? more[i] : 0.0f);
+                    float y = l.scale * (x[i] - l.mean) + l.bias + (more ? more[i] : 0.0f);
                     to[i] = n->relu && pattern(y) <= NEGATIVE_INFINITY ? 0.0f : y;
                 }
                 continue;
             }
             for (int64_t v = 0; v < vectors; v++) {
                 int64_t i = place_of(v, b);
-                vec y = a * (load(x + i) - m) + d;
+                vec y = on(l, load(x + i));
                 if (more) y += load(more + i);
                 store(to + i, n->relu ? relu(y) : y);
             }
         }
+}
+
+/* y's gradient through ReLU, at i of a channel. */
+INLINE vec through(const Norm *n, Line l, vec d, const float *x, const float *y, int64_t i)
+{
+    if (!n->relu) return d;
+    return relu_gradient(d, n->added ? load(y + i) : on(l, load(x + i)));
+}
+
+INLINE float through_one(const Norm *n, Line l, float d, float x, float y)
+{
+    int32_t p = pattern(n->added ? y : l.scale * (x - l.mean) + l.bias);
+    return n->relu && (p <= NEGATIVE_INFINITY || !p) ? 0.0f : d;
 }
 
 /* Sums of y's gradient, through ReLU, and of its products with x - mean. */
@@ -158,22 +194,21 @@ static void correlations(const Norm *n, Group g, const float *dy, int64_t dy_ste
     for (int64_t q = 0; q < n->pixels; q++) {
         for (int64_t c = g.first; c < g.last; c++) {
             int64_t place = q * n->channels + c, k = c - g.first;
-            const float *x = n->x + place * n->x_step, *y = n->y + place * n->y_step, *from = dy + place * dy_step;
-            float mean = n->mean[c];
+            const float *x = n->x + place * n->x_step, *y = n->added ? n->y + place * n->y_step : 0, *from = dy + place * dy_step;
+            Line l = line_of(n, c);
             if (b < LANES) {
                 for (int64_t i = 0; i < b; i++) {
-                    double d = n->relu && !pattern(y[i]) ? 0.0f : from[i];
-                    s->sums[k] += d, s->products[k] += d * (x[i] - mean);
+                    double d = through_one(n, l, from[i], x[i], n->added ? y[i] : 0.0f);
+                    s->sums[k] += d, s->products[k] += d * (x[i] - l.mean);
                 }
                 continue;
             }
             vec sum = s->sum[k], product = s->product[k];
             for (int64_t v = 0; v < vectors; v++) {
                 int64_t i = place_of(v, b);
-                vec d = load(from + i);
-                if (n->relu) d = relu_gradient(d, load(y + i));
+                vec d = through(n, l, load(from + i), x, y, i);
                 if (v == vectors - 1) d *= mask;
-                sum += d, product += d * (load(x + i) - mean);
+                sum += d, product += d * (load(x + i) - l.mean);
             }
             s->sum[k] = sum, s->product[k] = product;
         }
@@ -207,22 +242,21 @@ static void back(const Norm *n, Group g, const float *dy, int64_t dy_step, const
     for (int64_t q = 0; q < n->pixels; q++)
         for (int64_t c = g.first, k = 0; c < g.last; c++, k++) {
             int64_t place = q * n->channels + c;
-            const float *x = n->x + place * n->x_step, *y = n->y + place * n->y_step, *from = dy + place * dy_step;
+            const float *x = n->x + place * n->x_step, *y = n->added ? n->y + place * n->y_step : 0, *from = dy + place * dy_step;
             float *dx = to->dx ? to->dx + place * to->step : 0, *more = to->dresidual ? to->dresidual + place * to->step : 0;
-            float mean = n->mean[c];
+            Line l = line_of(n, c);
             if (b < LANES) {
                 for (int64_t i = 0; i < b; i++) {
-                    float d = n->relu && !pattern(y[i]) ? 0.0f : from[i];
-                    if (dx) dx[i] = factor[k] * d - slope[k] * (x[i] - mean) - level[k];
+                    float d = through_one(n, l, from[i], x[i], n->added ? y[i] : 0.0f);
+                    if (dx) dx[i] = factor[k] * d - slope[k] * (x[i] - l.mean) - level[k];
                     if (more) more[i] = d;
                 }
                 continue;
             }
             for (int64_t v = 0; v < vectors; v++) {
                 int64_t i = place_of(v, b);
-                vec d = load(from + i);
-                if (n->relu) d = relu_gradient(d, load(y + i));
-                if (dx) store(dx + i, factor[k] * d - slope[k] * (load(x + i) - mean) - level[k]);
+                vec d = through(n, l, load(from + i), x, y, i);
+                if (dx) store(dx + i, factor[k] * d - slope[k] * (load(x + i) - l.mean) - level[k]);
                 if (more) store(more + i, d);
             }
         }
@@ -233,8 +267,8 @@ static void back(const Norm *n, Group g, const float *dy, int64_t dy_step, const
 void norm_forward(const Norm *n, float epsilon, float *variance, float *y, int threads)
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t index = 0; index < groups(n->channels); index++) {
-        Group g = group_of(n, index);
+    for (int64_t index = 0; index < groups(n->channels, threads); index++) {
+        Group g = group_of(n->channels, threads, index);
         if (n->training) measure(n, g, epsilon, variance);
         apply(n, g, y);
     }
@@ -244,7 +278,8 @@ void norm_forward(const Norm *n, float epsilon, float *variance, float *y, int t
 void norm_backward(const Norm *n, const float *dy, int64_t dy_step, const Gradients *to, int threads)
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t index = 0; index < groups(n->channels); index++) back(n, group_of(n, index), dy, dy_step, to);
+    for (int64_t index = 0; index < groups(n->channels, threads); index++) 
+        back(n, group_of(n->channels, threads, index), dy, dy_step, to);
 }
 
 /* The sum of each channel: the gradient of a bias. */
@@ -253,8 +288,8 @@ void sum_channels(const float *x, float *sums, int64_t pixels, int64_t channels,
     Norm n = {.pixels = pixels, .channels = channels, .batch = batch, .x = x, .x_step = step};
     const float none[GROUP] = {0};
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t index = 0; index < groups(channels); index++) {
-        Group g = group_of(&n, index);
+    for (int64_t index = 0; index < groups(channels, threads); index++) {
+        Group g = group_of(channels, threads, index);
         Sums s;
         moments(&n, g, none, &s);
         for (int64_t c = g.first; c < g.last; c++) sums[c] = s.sums[c - g.first];
