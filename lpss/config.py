@@ -28,6 +28,7 @@ LATER = {"later": True}
 RERUN = ("never", "diverged", "changed", "always")
 PRECISIONS = ("float32", "tf32", "bfloat16")
 MODES = ("auto", True, False)
+BACKENDS = ("dense", "sparse", "auto")
 GAINS = ("auto", "none", "fixed", "learned")
 MOST_THREADS = 1024  # far more than this cannot be started
 GROUPS = ("dataset", "model", "optimizer", "method", "schedule")
@@ -45,7 +46,9 @@ class DataConfig:
 class TrainConfig:
     """Budget and how steps are computed. `max_steps` ends training early (schedules follow); `validation` holds out
     that fraction of the training set and reports on it; `checkpoint_every` is in epochs, 0 for none. `channels_last`,
-    `compile` and `capture` change speed and rounding alone: true, false, or auto (see lpss/train/compute.py)."""
+    `compile` and `capture` change speed and rounding alone: true, false, or auto (see lpss/train/compute.py), as does
+    `backend`, what masked layers compute from on a CPU: dense weights, sparse (their active weights alone), or auto,
+    which is sparse where that is faster. `limits`: of auto, layer name -> density up to which it is; null: measured."""
 
     epochs: int = 20
     batch_size: int = 128
@@ -56,6 +59,8 @@ class TrainConfig:
     channels_last: Any = field(default="auto", metadata=INCIDENTAL)
     compile: Any = field(default="auto", metadata=INCIDENTAL)
     capture: Any = field(default="auto", metadata=INCIDENTAL)
+    backend: str = field(default="dense", metadata=INCIDENTAL)
+    limits: Any = field(default=None, metadata=INCIDENTAL)
 
 
 @dataclass
@@ -181,6 +186,9 @@ def _check(run: RunConfig) -> None:
     for key in ("channels_last", "compile", "capture"):
         if getattr(train, key) not in MODES:
             raise UsageError(f"train.{key} must be auto, true or false, got {getattr(train, key)!r}")
+    if train.backend not in BACKENDS:
+        raise UsageError(f"train.backend must be one of {', '.join(BACKENDS)}, got {train.backend!r}")
+    _check_limits(train.limits)
     if run.rerun not in RERUN:
         raise UsageError(f"rerun must be one of {', '.join(RERUN)}; got {run.rerun!r}")
     if run.threads is not None and not 1 <= run.threads <= MOST_THREADS:
@@ -195,6 +203,16 @@ def _check(run: RunConfig) -> None:
         if not all(isinstance(name, str) for name in names):  # OmegaConf lets a list in a list of strings pass
             raise UsageError(f"{key} must be a list of names, got {names}")
     _check_values(run.to_dict(), "")
+
+
+def _check_limits(limits: Any) -> None:
+    if limits is None:
+        return
+    numbers = limits.values() if isinstance(limits, Mapping) else [None]
+    if not all(
+        isinstance(limit, (int, float)) and not isinstance(limit, bool) and 0 <= limit <= 1 for limit in numbers
+    ):
+        raise UsageError(f"train.limits must be null, or layer names with densities in [0, 1]; got {limits}")
 
 
 def _check_values(value: Any, key: str) -> None:

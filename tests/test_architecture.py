@@ -18,7 +18,7 @@ BELOW = {
     "sparse": {"optim", "schedules", "theory"},
     "engine": {"native", "optim", "sparse"},
     "integrations": {"sparse"},
-    "train": {"data", "models", "optim", "schedules", "sparse"},
+    "train": {"data", "engine", "models", "optim", "schedules", "sparse"},
     "export": {"data", "train"},
     "report": set(),
     "paper": {"report", "schedules", "theory"},

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lpss.engine import products
-from lpss.engine.layout import copy_threads, empty, pixels_of, step_of, to_layout
+from lpss.engine.layout import copy_threads, empty, from_layout, pixels_of, step_of, to_layout
 from lpss.engine.pattern import Geometry, Pattern
 from lpss.native import loader
 
@@ -55,6 +55,18 @@ class SparseProduct(torch.autograd.Function):
         if for_bias:
             dbias = products.bias_gradient(dy)
         return dx, dvalues, dbias, None, None, None, None
+
+
+class LeaveLayout(torch.autograd.Function):
+    """Images in the kernels' layout -> channels last, which torch's dense convolutions take without a copy."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return from_layout(x)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return gradient
 
 
 class Expand(torch.autograd.Function):

@@ -60,6 +60,19 @@ def to_layout(x: Tensor, aligned: bool = True) -> Tensor:
     return copy
 
 
+def from_layout(x: Tensor) -> Tensor:
+    """Images in the layout -> channels last; without history."""
+    x = x.detach()
+    copy = torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last)
+    library = loader.library() if x.dtype == torch.float32 and x.numel() else None
+    if library is None:
+        return copy.copy_(x)
+    features = x[0].numel()
+    sizes = (1, features, len(x), step_of(x), features, 0, 0)
+    library.transpose(x.data_ptr(), copy.data_ptr(), *sizes, copy_threads(x.numel()))
+    return copy
+
+
 def _as_matrices(x: Tensor, step: int) -> tuple[int, ...] | None:
     """The arguments of `transpose` (count, rows, columns, from_row, to_row, from_next, to_next) that copy x."""
     batch = x.shape[0]

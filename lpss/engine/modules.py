@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lpss.engine.functions import Expand, Normalize, SparseProduct
+from lpss.engine.functions import Expand, LeaveLayout, Normalize, SparseProduct
 from lpss.engine.layout import step_of
 from lpss.engine.pattern import PIXEL, Geometry
 from lpss.engine.products import usable
@@ -82,21 +82,21 @@ class SparseConv2d(SparseWeight, nn.Conv2d):
     """nn.Conv2d from its active weights; zero padding, no groups, no dilation."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self._takes(x, -3, (3, 4)) or min((geometry := self.geometry(x)).output) < 1:
-            return super().forward(x)
+        if not self._takes(x, -3, (3, 4)) or min((geometry := conv_geometry(self, x)).output) < 1:
+            return super().forward(LeaveLayout.apply(x) if x.dim() == 4 and step_of(x) else x)
         alone = x.dim() == 3
         y = self._sparse(x.unsqueeze(0) if alone else x, geometry)
         return y.squeeze(0) if alone else y
 
-    def geometry(self, x: Tensor) -> Geometry:
-        """Of images of this size."""
-        padding = self._padding()
-        return Geometry(x.shape[-2], x.shape[-1], self.kernel_size, self.stride, padding)
 
-    def _padding(self) -> tuple[int, int]:
-        if self.padding == "valid":
-            return 0, 0
-        return tuple(size // 2 for size in self.kernel_size) if self.padding == "same" else self.padding
+def conv_geometry(module: nn.Conv2d, x: Tensor) -> Geometry:
+    """Of a conv that reads images x, (..., channels, height, width)."""
+    padding = module.padding
+    if padding == "valid":
+        padding = 0, 0
+    elif padding == "same":
+        padding = tuple(size // 2 for size in module.kernel_size)
+    return Geometry(x.shape[-2], x.shape[-1], module.kernel_size, module.stride, padding)
 
 
 class _Norm:

@@ -22,6 +22,11 @@ def usable(*tensors: Tensor | None) -> bool:
     return loader.library() is not None and all(x is None or x.dtype == torch.float32 and x.is_cpu for x in tensors)
 
 
+def code_path() -> str:
+    """The implementation that float32 layers use, as a run's record shows it."""
+    return "C kernel" if loader.library() is not None else "tensor code"
+
+
 def product(pattern: Pattern, geometry: Geometry, x: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
     """y = W x + bias, (batch, neurons) or (batch, neurons, height, width)."""
     shape = (x.shape[0], pattern.neurons, *(geometry.output if x.dim() == 4 else ()))

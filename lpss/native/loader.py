@@ -52,7 +52,7 @@ def library() -> ctypes.CDLL | None:
     if compiler is None:
         log.info("no C compiler: slower tensor code is used on the CPU")
         return None
-    path = _home() / f"native-{fingerprint(compiler)}.so"
+    path = cache_folder() / f"native-{fingerprint(compiler)}.so"
     try:
         if not path.exists():
             _compile(compiler, path)
@@ -63,7 +63,13 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
-def _home() -> Path:
+def identity() -> str:
+    """Which code runs on which kind of processor."""
+    return fingerprint(os.environ.get("CC") or "") if library() is not None else "tensor code"
+
+
+def cache_folder() -> Path:
+    """Where compiled code and measurements are kept."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lpss-native"
 
 

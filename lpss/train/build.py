@@ -15,6 +15,7 @@ from lpss.optim.groups import layer_p
 from lpss.registries import DATASETS, METHODS
 from lpss.schedules import build_schedule
 from lpss.sparse.methods import Method
+from lpss.train.backend import Backend
 from lpss.train.compute import ComputeOptions
 from lpss.train.cost import Cost
 from lpss.train.description import Description
@@ -42,6 +43,7 @@ class Parts:
     schedule: Callable[[float], float]
     step: TrainStep
     cost: Cost
+    backend: Backend
     total_steps: int
     p: dict[str, float | None]
     fingerprints: dict[str, str]
@@ -106,6 +108,10 @@ def build(run: ResolvedRun, processes: Processes = SINGLE_PROCESS) -> Parts:
         **{key: value for key, value in config.method.items() if key != "name"},
     )
     example = next(eval_batches(test, EVAL_BATCH, **normal))[0][:1]
+    cost = Cost(net, method.masks, example)
+    p = layer_p(net, config.optimizer.get("p"), exclude=config.sphere.exclude, sparsity=config.sparsity)
+    backend = Backend(train, net, method, example, compute, device, processes.size)
+    train.limits = backend.limits
     return Parts(
         device=device,
         compute=compute,
@@ -116,9 +122,10 @@ def build(run: ResolvedRun, processes: Processes = SINGLE_PROCESS) -> Parts:
         method=method,
         schedule=schedule,
         step=make_step(net, method, compute, model=processes.wrap(net)),
-        cost=Cost(net, method.masks, example),
+        cost=cost,
+        backend=backend,
         total_steps=total_steps,
-        p=layer_p(net, config.optimizer.get("p"), exclude=config.sphere.exclude, sparsity=config.sparsity),
+        p=p,
         fingerprints=prints,
         description=Description.of(config, data),
     )

@@ -120,6 +120,7 @@ class Session:
             parts.schedule,
             parts.eval_batches,
             parts.cost,
+            backend=parts.backend,
             epochs=run.config.train.epochs,
             total_steps=parts.total_steps,
             processes=processes,
@@ -144,6 +145,7 @@ class Session:
             except Diverged as error:
                 status = DIVERGED
                 log.warning("%s: %s", self.run.label, error)
+            self.parts.backend.undo()
             self.parts.method.repair()  # what is reported and saved is what the masks say
             result = self.result(status)
             if self.processes.is_main:

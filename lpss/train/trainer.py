@@ -125,7 +125,7 @@ class Trainer:
         step: what happens with a batch; it knows the net, the method and, through it, the optimizer.
         batches: see `Batches`. schedule: training progress in [0, 1] -> factor on every group's learning rate.
         eval_batches: yields (x, y) to evaluate on after every epoch.
-        cost: counts FLOPs.
+        cost: counts FLOPs. backend: how the net computes, which a checkpoint must hold, too.
         processes: those that share the run; each gives its own part of every batch.
         bar, label: whether to show a progress bar, and what it says.
         after_step, after_epoch: called at every step, and when `progress` holds a new row: a run may be saved and left.
@@ -141,6 +141,7 @@ class Trainer:
         eval_batches: Callable[[], Iterable],
         cost: Cost,
         *,
+        backend: Stateful | None = None,
         epochs: int,
         total_steps: int,
         processes: Processes = SINGLE_PROCESS,
@@ -167,6 +168,8 @@ class Trainer:
             "history": self.history,
             "random": RandomState(),
         }
+        if backend is not None:
+            self.components["backend"] = backend
 
     def state_dict(self) -> dict[str, dict]:
         """Component -> its state."""
