@@ -19,7 +19,7 @@ BELOW = {
     "engine": {"native", "optim", "sparse"},
     "integrations": {"sparse"},
     "train": {"data", "engine", "models", "optim", "schedules", "sparse"},
-    "export": {"data", "train"},
+    "export": {"engine", "data", "train"},
     "report": set(),
     "paper": {"report", "schedules", "theory"},
     "cli": {"data", "export", "models", "paper", "report", "theory", "train"},

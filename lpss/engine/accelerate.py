@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from lpss.engine.modules import BETWEEN, exchange, fuse, obstacle, plain
+from lpss.engine.modules import exchange, exchange_between, obstacle, plain
 from lpss.engine.pattern import Pattern
 from lpss.engine.site import Site
 from lpss.errors import UsageError
@@ -83,13 +83,7 @@ class Acceleration:
             exchange(layer.module)
             layer.module.site = self.sites[name] = Site(layer.module, name, self)
         if self.sites:
-            for module in self.net.modules():
-                if type(module) in BETWEEN:
-                    exchange(module)
-                    self.between.append(module)
-            for module in self.net.modules():
-                if type(module) is nn.Sequential:
-                    fuse(module)
+            self.between = exchange_between(self.net)
 
     def _reason(self) -> str | None:
         """Why no layer can compute sparse."""

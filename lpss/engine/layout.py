@@ -20,27 +20,31 @@ def empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
     """
     batch = shape[0]
     step = batch if batch < LINE else -(-batch // LINE) * LINE
-    return torch.empty_strided(shape, _strides(shape, step), dtype=like.dtype, device=like.device)
-
-
-def _strides(shape: tuple[int, ...], step: int) -> tuple[int, ...]:
     if len(shape) == 2:
-        return 1, step
-    _, channels, _, width = shape
-    return 1, step, width * channels * step, channels * step
+        strides = 1, step
+    else:
+        strides = 1, step, shape[3] * shape[1] * step, shape[1] * step
+    return torch.empty_strided(shape, strides, dtype=like.dtype, device=like.device)
 
 
 def step_of(x: Tensor) -> int | None:
     """The distance between channels of a tensor in the layout; None for one that is not in it."""
-    if x.dim() not in (2, 4):
+    # Without loops: it is asked several times a layer. Strides of sides of length 1 mean nothing.
+    if x.dim() == 2:
+        batch, features = x.shape
+        first, step = x.stride()
+        step = step if features > 1 else batch
+        return step if (first == 1 or batch == 1) and step >= batch else None
+    if x.dim() != 4:
         return None
-    batch, shape, strides = x.shape[0], tuple(x.shape), x.stride()
-    # Strides of sides of length 1 mean nothing.
-    told = next((dim for dim in ((1, 3, 2) if x.dim() == 4 else (1,)) if shape[dim] > 1), None)
-    step = batch if told is None else strides[told] // _strides(shape, 1)[told]
-    fits = all(
-        size == 1 or stride == wanted
-        for size, stride, wanted in zip(shape, strides, _strides(shape, step), strict=True)
+    batch, channels, height, width = x.shape
+    first, step, down, right = x.stride()
+    if channels == 1:
+        step = right if width > 1 else down if height > 1 else batch
+    fits = (
+        (first == 1 or batch == 1)
+        and (width == 1 or right == channels * step)
+        and (height == 1 or down == width * channels * step)
     )
     return step if fits and step >= batch else None
 

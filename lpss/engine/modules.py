@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lpss.engine.functions import Expand, LeaveLayout, Normalize, SparseProduct
-from lpss.engine.layout import step_of
+from lpss.engine.layout import step_of, to_layout
 from lpss.engine.pattern import PIXEL, Geometry
-from lpss.engine.products import usable
+from lpss.engine.products import product, usable
 
 DTYPES = (torch.float32, torch.float64)
 
@@ -36,6 +36,8 @@ class SparseWeight:
         values = self._parameters["weight"]
         if x.dtype != values.dtype and torch.is_autocast_enabled("cpu"):
             x = x.to(values.dtype)
+        if not torch.is_grad_enabled():
+            return product(site.pattern, geometry, to_layout(x), values, self.bias)
         return SparseProduct.apply(x, values, self.bias, site.pattern, geometry, site.want_dense, site.give_dense)
 
     def _takes(self, x: Tensor, channels_dim: int, dims: tuple[int, ...]) -> bool:
@@ -195,6 +197,17 @@ def plain(module: nn.Module) -> None:
     module.__class__ = {fast: own for own, fast in (SPARSE | BETWEEN).items()}[type(module)]
     for name in ("site", "relu_follows", "done"):
         vars(module).pop(name, None)
+
+
+def exchange_between(net: nn.Module) -> list[nn.Module]:
+    """Have what stands between layers keep the layout; returns the modules that do now."""
+    changed = [module for module in net.modules() if type(module) in BETWEEN]
+    for module in changed:
+        exchange(module)
+    for module in net.modules():
+        if type(module) is nn.Sequential:
+            fuse(module)
+    return changed
 
 
 def fuse(sequence: nn.Sequential) -> None:

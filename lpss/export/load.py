@@ -8,24 +8,27 @@ from pathlib import Path
 
 import torch
 
+from lpss.engine.inference import compute_sparse
 from lpss.errors import DataError, UsageError
 from lpss.export import npz_file, run_folder, safetensors_file, torch_file
 from lpss.export.contents import Contents
 from lpss.export.net import ReadyNet
 
 
-def load(source: str | os.PathLike) -> ReadyNet:
+def load(source: str | os.PathLike, *, sparse: bool = True) -> ReadyNet:
     """The trained net in a run's folder, its weights.safetensors, or a file of lpss-export (safetensors, npz, torch).
 
         net = lpss.load("outputs/letter-mlp/rigl-s0.9/seed0-0123456789ab")
         logits = net(examples)  # as the data set has them: the net standardises by itself
         net.masks               # layer name -> bool, True where a weight is active
 
-    The net is in eval mode. Raises UsageError where there is no such net, DataError for what cannot be read.
+    The net is in eval mode, and its sparse layers compute from their active weights alone, where they can (see
+    lpss/engine): `sparse=False` gives a net of plain dense layers, of which logits are bit by bit those of a run that
+    was dense. Raises UsageError where there is no such net, DataError for what cannot be read.
     """
-    # As runs on a CPU compute, so that logits are theirs bit by bit.
-    net = read(source).build().to(memory_format=torch.channels_last)
-    # An engine that computes from active weights alone takes over here, given net.model and net.masks.
+    net = read(source).build().to(memory_format=torch.channels_last)  # as runs on a CPU compute
+    if sparse:
+        compute_sparse(net.model, net.masks)
     return net
 
 

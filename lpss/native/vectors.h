@@ -34,6 +34,8 @@
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef float loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias)); /* anywhere in memory */
+typedef float few4 __attribute__((vector_size(16)));
+typedef float loose4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef int32_t bits __attribute__((vector_size(4 * LANES)));
 
 #if defined(__clang__) || __GNUC__ >= 12

@@ -42,8 +42,9 @@ def test_the_net_computes_bit_by_bit_what_the_run_did(trained, alike, tmp_path, 
     done = trained(name)
     path = tmp_path / "net"
     path = SOURCES[source](path, read(done.folder)) or path if source in FORMATS else SOURCES[source](done.folder, path)
-    net = lpss.load(path)
+    net, sparse = lpss.load(path, sparse=False), lpss.load(path)
     assert not net.training and not any(module.training for module in net.modules())
+    assert alike(sparse.model.state_dict(), net.model.state_dict())
     parts = build(done.run)
     masks = load_weights(done.folder / "weights.safetensors", parts.net)
     assert alike(net.masks, masks) and alike(net.model.state_dict(), parts.net.state_dict())
@@ -53,6 +54,7 @@ def test_the_net_computes_bit_by_bit_what_the_run_did(trained, alike, tmp_path, 
         for x, _ in parts.eval_batches():
             logits = net(split.x[start : start + len(x)])
             assert torch.equal(logits.view(torch.int32), parts.net(x).view(torch.int32))
+            torch.testing.assert_close(sparse(split.x[start : start + len(x)]), logits, rtol=1e-5, atol=1e-5)
             start += len(x)
         accuracy = (net(split.x).argmax(1) == split.y).double().mean()
     assert start == len(split) and accuracy == pytest.approx(done.result["accuracy_last"], abs=1e-9)
