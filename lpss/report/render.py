@@ -12,11 +12,10 @@ import pandas as pd
 
 from lpss.errors import UsageError
 from lpss.report.names import DATASETS, METHODS, rank
-from lpss.report.tables import MISSED, decimals, four, natural
+from lpss.report.tables import BLOCK, MISSED, decimals, four, natural
 
 DEFAULT_LAYOUT = {"markdown": "long", "csv": "long", "latex": "wide"}
 LAYOUTS = ("long", "wide")
-BLOCK = ["experiment", "dataset", "model", "evaluated_on"]
 NUMBERS = ["accuracy_mean", "accuracy_std", "n", "sparsity_reached"]
 
 
@@ -118,6 +117,7 @@ def _long(table: pd.DataFrame, style: Style, notes: Footnotes) -> tuple[list, in
             "Reached": decimals(row["sparsity_reached"], 3),
             **({"Before finish": decimals(row["sparsity_own"], 3)} if table["sparsity_own"].notna().any() else {}),
             "Train FLOPs": decimals(row["train_flops"], 3),
+            **({"Train time": decimals(row["train_time"], 2)} if table["train_time"].notna().any() else {}),
             "Test FLOPs": decimals(row["inference_flops"], 3),
         }
         if "published" in table:
@@ -208,6 +208,8 @@ def _legend(table: pd.DataFrame, layout: str) -> str:
         if table["sparsity_own"].notna().any():
             text += "Before finish: the same before LpSS's last topology update, which sets it exactly. "
         text += "FLOPs: relative to dense."
+        if table["train_time"].notna().any():
+            text += " Train time: measured, relative to dense."
     else:
         text += "s: sparsity reached (zeros among the maskable weights), where it is not the requested one."
     if "published" in table:

@@ -13,6 +13,7 @@ from lpss.report.published import READING_OF, published
 CELL = ["experiment", "dataset", "model", "method", "sparsity", "evaluated_on"]
 # What two methods must share before one can be called better.
 CONTEST = ["dataset", "model", "sparsity", "evaluated_on"]
+BLOCK = ["experiment", "dataset", "model", "evaluated_on"]  # what a dense run is the baseline of
 INCIDENTAL = incidental_settings() | {"seed"}  # settings in which runs of one cell may differ
 MISSED = 0.01  # a cell whose sparsity is further than this from the requested one is noted, and cannot be best
 
@@ -52,8 +53,9 @@ def aggregate(runs: pd.DataFrame) -> pd.DataFrame:
     ones averaged); best (bool: the highest mean, to four decimals, among the two or more sparse rows that
     share dataset, model, sparsity and evaluated_on, and are `on_target`); accuracy_best_mean (mean of the
     best epochs); sparsity_reached; sparsity_own (what a method reached before its exact finish, NaN where
-    it has none); train_flops and inference_flops (relative to dense); diverged and failed (how many); notes
-    (text).
+    it has none); train_flops and inference_flops (relative to dense); train_time (measured, relative to the dense
+    runs of the same experiment, dataset, model and evaluated_on; NaN where there are none, or several kinds); diverged
+    and failed (how many); notes (text).
     """
     rows = [
         {**dict(zip([*CELL, "settings"], key, strict=True)), **_summary(cell)}
@@ -61,7 +63,15 @@ def aggregate(runs: pd.DataFrame) -> pd.DataFrame:
     ]
     table = pd.DataFrame(sorted(rows, key=_order))
     table.insert(table.columns.get_loc("n") + 1, "best", _best(table))
+    table["train_time"] /= _dense_time(table)
     return table
+
+
+def _dense_time(table: pd.DataFrame) -> pd.Series:
+    """For each row the time of the dense row it can be compared with; NaN where there is not one."""
+    dense = table["train_time"].where((table["method"] == "dense") & (table["n"] > 0))
+    block = dense.groupby([table[name] for name in BLOCK], dropna=False)
+    return block.transform("max").where(block.transform("count") == 1)
 
 
 def compare(table: pd.DataFrame, source: str = "paper") -> pd.DataFrame:
@@ -145,6 +155,7 @@ def _summary(cell: pd.DataFrame) -> dict:
         "sparsity_reached": good["sparsity_weights"].mean(),
         "sparsity_own": good["sparsity_own"].mean(),
         "train_flops": good["train_flops_relative"].mean(),
+        "train_time": good["wall_time_s"].mean(),
         "inference_flops": good["inference_flops_relative"].mean(),
         "diverged": len(diverged),
         "failed": len(failed),

@@ -16,7 +16,7 @@ EVERY = [(format, layout) for format in DEFAULT_LAYOUT for layout in LAYOUTS]
 @pytest.fixture
 def runs(tmp_path, write_seeds):
     write_seeds([0.97, 0.98], method="dense", sparsity=None, sparsity_weights=0)
-    write_seeds([0.90, 0.92], method="set")
+    write_seeds([0.90, 0.92], method="set", wall_time_s=1.4)
     write_seeds([0.94, 0.95], method="lpss", sparsity_weights=0.893)
     write_seeds([0.96], method="set", sparsity=0.5, sparsity_weights=0.5)
     write_seeds([0.93], method="rigl", dataset="cifar10", model="wrn")
@@ -33,15 +33,15 @@ def lines(text):
 def test_long_markdown(runs):
     text = render(aggregate(runs))
     assert lines(text) == [
-        "Data set,Sparsity,Method,Accuracy,n,Best epoch,Reached,Train FLOPs,Test FLOPs".split(","),
+        "Data set,Sparsity,Method,Accuracy,n,Best epoch,Reached,Train FLOPs,Train time,Test FLOPs".split(","),
         [*["-" * 8] * 2, "-" * 6, *(cell for cell in lines(text)[1][3:])],
-        "CIFAR-10,.9,RigL,.9300,1,.9200,.900,.300,.120".split(","),
-        "CIFAR-10,.9,SNIP,diverged [1],0,-,-,-,-".split(","),
-        "Digits,0,Dense,.9750 ± .0071,2,.9200,.000,.300,.120".split(","),
-        "Digits,.5,SET,.9600,1,.9200,.500,.300,.120".split(","),
-        "Digits,.9,SET,.9100 ± .0141,2,.9200,.900,.300,.120".split(","),
-        "Digits,.9,GMP,.9900 [2],1,.9200,.867,.300,.120".split(","),
-        "Digits,.9,LpSS,**.9450 ± .0071**,2,.9200,.893,.300,.120".split(","),
+        "CIFAR-10,.9,RigL,.9300,1,.9200,.900,.300,-,.120".split(","),
+        "CIFAR-10,.9,SNIP,diverged [1],0,-,-,-,-,-".split(","),
+        "Digits,0,Dense,.9750 ± .0071,2,.9200,.000,.300,1.00,.120".split(","),
+        "Digits,.5,SET,.9600,1,.9200,.500,.300,1.00,.120".split(","),
+        "Digits,.9,SET,.9100 ± .0141,2,.9200,.900,.300,.40,.120".split(","),
+        "Digits,.9,GMP,.9900 [2],1,.9200,.867,.300,1.00,.120".split(","),
+        "Digits,.9,LpSS,**.9450 ± .0071**,2,.9200,.893,.300,1.00,.120".split(","),
     ]
     assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 1  # aligned
     assert "- [1] 1 of 1 diverged (seed 0), not averaged\n- [2] reached sparsity .867, not .900\n" in text
