@@ -121,14 +121,17 @@ class Acceleration:
         if site.pattern is not None:
             return
         site.waiting = True
-        mask = self.method.masks[site.name] != 0
-        if self._loading or mask.device != site.parameter.device or (site.parameter.ne(0) & ~mask).any():
+        mask = self.method.masks[site.name]
+        if self._loading or mask.device != site.parameter.device:
             return
-        site.waiting = False
         if self.limits is not None and mask.count_nonzero() > self.limits[site.name] * mask.numel():
+            site.waiting = False
             return
+        pattern = Pattern(mask)
+        if pattern.gather(site.parameter).count_nonzero() != site.parameter.count_nonzero():
+            return  # there are weights off the mask
         latent_weights(self.method.optimizer).latent(site.parameter)  # is made when it is first asked for
-        site.close(Pattern(mask), self._state(site))
+        site.close(pattern, self._state(site))
 
     def _state(self, site: Site) -> dict:
         return self.method.optimizer.state.get(site.parameter, {})

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import scipy.sparse
 import torch
 from torch import Tensor
 
 from lpss.active import NeuronRows
 from lpss.errors import UsageError
+from lpss.native import loader
 
 NEAR = 2**19  # bytes of what is read that should stay in the processor's second cache
 LINE = 512  # bytes of a channel and pixel, of the part of a batch that is computed at once
@@ -107,8 +107,7 @@ class Pattern:
     Args:
         mask: bool, neurons first: (neurons, inputs) or (neurons, channels, height, width).
 
-    flat: (active,) int32, place of each in the flattened weight. rows: where neurons begin. order: the active entries
-    in the transposed order.
+    flat: (active,) int32, place of each in the flattened weight. rows: where neurons begin.
 
     Raises UsageError for weights that are too large to count.
     """
@@ -117,24 +116,14 @@ class Pattern:
         self.shape = tuple(mask.shape)
         if mask.numel() > LARGEST:
             raise UsageError(f"a weight of shape {self.shape} has more entries than the sparse kernels can count")
-        neurons, channels, *kernel = self.shape
-        self.neurons, self.channels, self.kernel = neurons, channels, tuple(kernel) or (1, 1)
-        taps = self.kernel[0] * self.kernel[1]
-        by_tap = mask.detach().cpu().bool().reshape(neurons, channels, taps).transpose(1, 2).reshape(neurons, -1)
-        by_tap = by_tap.contiguous().numpy()
-        neuron, place = np.nonzero(by_tap)
-        self._tap, self._channel = np.divmod(place, channels)
-        counts = np.add.reduceat(by_tap, np.arange(0, taps * channels, channels), axis=1, dtype=np.int32)
-        self._starts = _starts(counts)
-        starts = _starts(counts.sum(1))
-        self.rows = NeuronRows(torch.from_numpy(starts), int(counts.sum(1).max()))
-        self.flat = _int32((neuron * channels + self._channel) * taps + self._tap)
-        # SciPy's conversion is a counting sort.
-        column = self._channel * taps + self._tap
-        shape = (neurons, channels * taps)
-        turned = scipy.sparse.csr_array((np.arange(len(place)), column, starts), shape=shape).tocsc()
-        self.order = _int32(turned.data)
-        self._turned_starts, self._turned_neuron = turned.indptr.astype(np.int32), turned.indices
+        self.neurons, self.channels, *kernel = self.shape
+        self.kernel = tuple(kernel) or (1, 1)
+        mask = mask.detach().cpu().bool().contiguous()
+        find = _find if loader.library() is None else _find_by_kernel
+        self._starts, self._channel, self._tap, self.flat = find(mask, self.kernel[0] * self.kernel[1])
+        starts = self._starts[:: self.kernel[0] * self.kernel[1]].contiguous()
+        self.rows = NeuronRows(starts, int(starts.diff().max()))
+        self._turned: tuple[Tensor, Tensor, Tensor] | None = None
         self._plans: dict[Geometry, tuple[Plan, Plan]] = {}
 
     def __reduce__(self):
@@ -154,13 +143,30 @@ class Pattern:
 
     def gather(self, x: Tensor) -> Tensor:
         """The active entries of a tensor of the weight's shape, (active,)."""
-        return x.detach().reshape(-1).index_select(0, self.flat.to(x.device))
+        x = x.detach().reshape(-1)
+        if not _by_kernel(x):
+            return x.index_select(0, self.flat.to(x.device))
+        values = torch.empty(len(self))
+        loader.library().gather(x.data_ptr(), self.flat.data_ptr(), values.data_ptr(), len(self))
+        return values
 
     def expand(self, values: Tensor) -> Tensor:
         """A tensor of the weight's shape with these active entries, and zeros."""
         whole = torch.zeros(self.shape, dtype=values.dtype, device=values.device)
-        whole.view(-1).index_copy_(0, self.flat.to(values.device).long(), values.detach())
+        values = values.detach()
+        if _by_kernel(values):
+            loader.library().scatter(values.data_ptr(), self.flat.data_ptr(), whole.data_ptr(), len(self))
+        else:
+            whole.view(-1).index_copy_(0, self.flat.to(values.device).long(), values)
         return whole
+
+    @property
+    def turned(self) -> tuple[Tensor, Tensor, Tensor]:
+        """In the transposed order: where each channel and tap begin, where the entries are in the first order, and
+        their neurons (int32)."""
+        if self._turned is None:
+            self._turned = (_turn if loader.library() is None else _turn_by_kernel)(self)
+        return self._turned
 
     def plans(self, geometry: Geometry) -> tuple[Plan, Plan]:
         """For y from x (and the weights' gradient from both), and for the gradient of x from that of y."""
@@ -174,33 +180,82 @@ class Pattern:
         width = self.kernel[1]
         offsets = (self._tap // width * g.width + self._tap % width) * self.channels + self._channel
         ahead = (g.kernel[0] - 1) * g.width + g.kernel[1] - 1
-        starts = torch.from_numpy(self._starts)
-        return Plan(self.neurons, self.channels, ahead, starts, _int32(offsets), written_pixels(g, self.channels))
+        return Plan(self.neurons, self.channels, ahead, self._starts, offsets, written_pixels(g, self.channels))
 
     def _backward(self, g: Geometry) -> Plan:
+        starts, order, neuron = self.turned
         if g == PIXEL:
-            return _blockwise(self.channels, self.neurons, self._turned_starts, self._turned_neuron, self.order)
-        tap = self._tap[self.order.numpy()]
+            return _blockwise(self.channels, self.neurons, starts, neuron, order)
+        tap = self._tap.index_select(0, order)
         up, left = tap // self.kernel[1] // g.stride[0], tap % self.kernel[1] // g.stride[1]
-        offsets = (-up * g.output[1] - left) * self.neurons + self._turned_neuron
-        starts = torch.from_numpy(self._turned_starts)
-        return Plan(self.channels, self.neurons, 0, starts, _int32(offsets), read_pixels(g, self.neurons), self.order)
+        offsets = (-up * g.output[1] - left) * self.neurons + neuron
+        return Plan(self.channels, self.neurons, 0, starts, offsets, read_pixels(g, self.neurons), order)
 
 
-def _blockwise(rows: int, channels: int, starts: np.ndarray, channel: np.ndarray, order: Tensor | None = None) -> Plan:
+def _by_kernel(x: Tensor) -> bool:
+    return x.is_cpu and x.dtype == torch.float32 and x.is_contiguous() and loader.library() is not None
+
+
+def _find_by_kernel(mask: Tensor, taps: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Where neurons and taps begin, and of each active entry its channel, tap and place in the mask (int32)."""
+    neurons, channels = mask.shape[:2]
+    starts = torch.empty(neurons * taps + 1, dtype=torch.int32)
+    channel, tap, place = torch.empty(3, int(mask.count_nonzero()), dtype=torch.int32)
+    arrays = (starts, channel, tap, place)
+    loader.library().find_active(mask.data_ptr(), neurons, channels, taps, *(x.data_ptr() for x in arrays))
+    return arrays
+
+
+def _find(mask: Tensor, taps: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """As `_find_by_kernel`."""
+    neurons, channels = mask.shape[:2]
+    by_tap = mask.reshape(neurons, channels, taps).transpose(1, 2)
+    neuron, tap, channel = by_tap.nonzero(as_tuple=True)
+    starts = torch.zeros(neurons * taps + 1, dtype=torch.int32)
+    starts[1:] = by_tap.sum(2).flatten().cumsum(0)
+    return starts, channel.int(), tap.int(), ((neuron * channels + channel) * taps + tap).int()
+
+
+def _turn_by_kernel(pattern: Pattern) -> tuple[Tensor, Tensor, Tensor]:
+    """See `Pattern.turned`."""
+    taps = pattern.kernel[0] * pattern.kernel[1]
+    starts = torch.empty(pattern.channels * taps + 1, dtype=torch.int32)
+    order, neuron = torch.empty(2, len(pattern), dtype=torch.int32)
+    given = (pattern._starts, pattern._channel, pattern._tap)
+    sizes = (pattern.neurons, pattern.channels, taps)
+    loader.library().transposed_order(
+        *(x.data_ptr() for x in given), *sizes, *(x.data_ptr() for x in (starts, order, neuron))
+    )
+    return starts, order, neuron
+
+
+def _turn(pattern: Pattern) -> tuple[Tensor, Tensor, Tensor]:
+    """As `_turn_by_kernel`."""
+    taps = pattern.kernel[0] * pattern.kernel[1]
+    column = pattern._channel.long() * taps + pattern._tap
+    starts = torch.zeros(pattern.channels * taps + 1, dtype=torch.int32)
+    starts[1:] = torch.bincount(column, minlength=pattern.channels * taps).cumsum(0)
+    order = torch.argsort(column, stable=True)  # neuron by neuron within a column
+    neuron = torch.repeat_interleave(torch.arange(pattern.neurons), pattern.rows.starts.diff())
+    return starts, order.int(), neuron[order].int()
+
+
+def _blockwise(rows: int, channels: int, starts: Tensor, channel: Tensor, order: Tensor | None = None) -> Plan:
     """The plan of one pixel. Channels that do not stay near are read a block at a time."""
     blocks = -(-channels * LINE // NEAR)
-    size = -(-channels // blocks)
-    block = np.repeat(np.arange(rows), np.diff(starts)) * blocks + channel // size
-    starts = _starts(np.bincount(block, minlength=rows * blocks))
+    if blocks > 1:
+        size = -(-channels // blocks)
+        row = torch.repeat_interleave(torch.arange(rows), starts.diff())
+        starts = torch.zeros(rows * blocks + 1, dtype=torch.int32)
+        starts[1:] = torch.bincount(row * blocks + channel // size, minlength=rows * blocks).cumsum(0)
+    return Plan(rows, channels, 0, starts, channel, _one_pixel(blocks), order)
+
+
+@lru_cache
+def _one_pixel(blocks: int) -> Pixels:
     zeros, numbers = np.zeros(blocks), np.arange(blocks)
     runs = np.stack((numbers, numbers + 1), 1)
-    pixels = Pixels(1, *map(_int32, (zeros, zeros, numbers, np.arange(blocks + 1), runs)), blocks=blocks > 1)
-    return Plan(rows, channels, 0, torch.from_numpy(starts), _int32(channel), pixels, order)
-
-
-def _starts(counts: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    return Pixels(1, *map(_int32, (zeros, zeros, numbers, np.arange(blocks + 1), runs)), blocks=blocks > 1)
 
 
 def _int32(x) -> Tensor:

@@ -17,7 +17,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
-SOURCES = ("sphere.c", "sparse.c", "layout.c")
+SOURCES = ("sphere.c", "pattern.c", "sparse.c", "layout.c")
 HEADERS = ("vectors.h",)
 # Fast maths at compile time alone: at link time it would make the whole process flush denormal numbers to zero.
 COMPILE = ["-c", "-O3", "-ffast-math", "-fPIC"]
@@ -34,6 +34,10 @@ _long, _int, _float, _pointer = ctypes.c_int64, ctypes.c_int, ctypes.c_float, ct
 # Function -> (result, arguments), as in the sources.
 SIGNATURES = {
     "sphere_step": (ctypes.c_long, [_pointer, _long, _long, _pointer, _pointer, _long, _int]),
+    "find_active": (None, [_pointer] + [_long] * 3 + [_pointer] * 4),
+    "transposed_order": (None, [_pointer] * 3 + [_long] * 3 + [_pointer] * 3),
+    "gather": (None, [_pointer] * 3 + [_long]),
+    "scatter": (None, [_pointer] * 3 + [_long]),
     "sparse_product": (None, [_pointer] * 5 + [_long] * 3 + [_int]),
     "sparse_gradient": (None, [_pointer] * 4 + [_long] * 3 + [_int]),
     "norm_forward": (None, [_pointer, _float, _pointer, _pointer, _int]),
