@@ -103,7 +103,13 @@ class Acceleration:
     def open(self) -> None:
         """Make all weights whole, and their gradients and state."""
         for site in self.sites.values():
-            site.open(self._state(site))
+            self.open_one(site)
+
+    def open_one(self, site: Site) -> None:
+        """As `open`, of one layer."""
+        if site.pattern is not None:
+            self.method.masks.restore(site.name)
+            site.open()
 
     def close(self) -> None:
         """Let weights hold their active entries alone, as the masks are now, where the density is low enough."""
@@ -131,10 +137,8 @@ class Acceleration:
         if pattern.gather(site.parameter).count_nonzero() != site.parameter.count_nonzero():
             return  # there are weights off the mask
         latent_weights(self.method.optimizer).latent(site.parameter)  # is made when it is first asked for
-        site.close(pattern, self._state(site))
-
-    def _state(self, site: Site) -> dict:
-        return self.method.optimizer.state.get(site.parameter, {})
+        site.close(pattern)
+        self.method.masks.release(site.name)
 
     def undo(self) -> None:
         """Make the net, its optimizer and its method what they would be without; does nothing a second time."""

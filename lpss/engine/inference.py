@@ -27,7 +27,7 @@ def compute_sparse(net: nn.Module, masks: Mapping[str, Tensor], densest: float =
             continue
         exchange(layer.module)
         layer.module.site = Site(layer.module, layer.name)
-        layer.module.site.close(Pattern(mask), {})
+        layer.module.site.close(Pattern(mask))
         changed.append(layer.name)
     if changed:
         exchange_between(net)

@@ -65,7 +65,7 @@ class SparseWeight:
 
     def _load_from_state_dict(self, state: dict, prefix: str, *args, **kwargs) -> None:
         if prefix + "weight" in state:
-            self.site.open()  # its new entries may be elsewhere: it is sparse again when the masks are known
+            self.site.reopen()  # its new entries may be elsewhere: it is sparse again when the masks are known
         super()._load_from_state_dict(state, prefix, *args, **kwargs)
 
 

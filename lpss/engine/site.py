@@ -14,8 +14,6 @@ from lpss.engine.pattern import Pattern
 if TYPE_CHECKING:
     from lpss.engine.accelerate import Acceleration
 
-_NONE: dict = {}
-
 
 class Site:
     """Where a module of modules.py finds its pattern.
@@ -65,19 +63,31 @@ class Site:
         """Hand over the dense gradient, of the weight's shape."""
         self.owner.method.gradients.add(self.name, gradient)
 
-    def close(self, pattern: Pattern, state: dict) -> None:
-        """Keep the pattern's entries of the weight, its gradient and its optimizer's state, a dict of its tensors."""
-        _replace(self.parameter, state, pattern.gather)
+    def state(self) -> dict:
+        """The optimizer's state of the weight, name -> value."""
+        return {} if self.owner is None else self.owner.method.optimizer.state.get(self.parameter, {})
+
+    def close(self, pattern: Pattern) -> None:
+        """Keep the pattern's entries of the weight, its gradient and its optimizer's state."""
+        _replace(self.parameter, self.state(), pattern.gather)
         setattr(self.parameter, ATTRIBUTE, pattern)
         self.pattern, self.waiting = pattern, False
 
-    def open(self, state: dict = _NONE) -> None:
+    def open(self) -> None:
         """Make the weight, its gradient and its state whole again."""
         if self.pattern is None:
             return
         pattern, self.pattern = self.pattern, None
         delattr(self.parameter, ATTRIBUTE)
-        _replace(self.parameter, state, lambda x: self._whole(pattern, x))
+        _replace(self.parameter, self.state(), lambda x: self._whole(pattern, x))
+
+    def reopen(self) -> None:
+        """As `open`, until the weight is used next."""
+        if self.owner is not None:
+            self.owner.open_one(self)
+            self.waiting = True
+        else:
+            self.open()
 
     def _whole(self, pattern: Pattern, values: Tensor) -> Tensor:
         whole = pattern.expand(values)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lpss import sphere
+from lpss.active import active_entries
 from lpss.coverage import Coverage, cover
 from lpss.errors import UsageError
 from lpss.layers import Layer, Selector
@@ -41,6 +42,8 @@ class Masks(Mapping):
         if not self.layers:
             dense = "; ".join(f"{name}: {reason}" for name, reason in self.coverage.dense.items())
             raise UsageError(f"mask.exclude={list(exclude)} leaves no trainable layer to mask ({dense})")
+        # None of a layer that holds its active entries alone: they tell the mask.
+        self._masks: dict[str, Tensor | None]
         self._masks = {name: torch.ones_like(layer.weight) for name, layer in self.layers.items()}
         self._pair()
         self._versions: list[int] = []
@@ -48,10 +51,27 @@ class Masks(Mapping):
 
     def _pair(self) -> None:
         """Every parameter with its mask in the parameter's own layout."""
-        self._pairs = [(layer.parameter, layer.view(self._masks[name])) for name, layer in self.layers.items()]
+        self._pairs = [
+            (layer.parameter, None if (mask := self._masks[name]) is None else layer.view(mask))
+            for name, layer in self.layers.items()
+        ]
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._masks[name]
+        mask = self._masks[name]
+        if mask is None:
+            parameter = self.layers[name].parameter
+            return active_entries(parameter).expand(torch.ones_like(parameter))
+        return mask
+
+    def release(self, name: str) -> None:
+        """Keep no mask of a layer whose parameter holds its active entries alone (lpss/active.py)."""
+        self._masks[name] = None
+        self._pair()
+
+    def restore(self, name: str) -> None:
+        """Keep the layer's mask again; call it before its parameter is made whole."""
+        self._masks[name] = self[name]
+        self._pair()
 
     def __iter__(self):
         return iter(self._masks)
@@ -80,9 +100,8 @@ class Masks(Mapping):
             self.update(name, mask.bool(), optimizer, keep)
 
     def _whole(self) -> list[tuple[Tensor, Tensor]]:
-        """(weight, mask) of the weights that can be something else than zero off the mask: those that do not hold
-        their active entries alone (lpss/active.py)."""
-        return [pair for pair in self._pairs if pair[0].shape == pair[1].shape]
+        """(weight, mask) of the weights that can be something else than zero off the mask."""
+        return [pair for pair in self._pairs if pair[1] is not None]
 
     @torch.no_grad()
     def apply_to_weights(self) -> None:
@@ -124,7 +143,7 @@ class Masks(Mapping):
                 )
             if weight._version != version:
                 changed.append(name)
-            if weight.device != mask.device or weight.dtype != mask.dtype:
+            if mask is not None and (weight.device != mask.device or weight.dtype != mask.dtype):
                 self._masks[name] = self._masks[name].to(weight)
                 moved = True
         if moved:
@@ -134,25 +153,31 @@ class Masks(Mapping):
     @torch.no_grad()
     def off_mask(self) -> dict[str, int]:
         """Layer name -> number of weights off its mask that are not zero (reads the device once)."""
-        whole = [weight.shape == mask.shape for weight, mask in self._pairs]
-        if not any(whole):
-            return dict.fromkeys(self, 0)
-        counts = torch.stack([(weight.ne(0) & mask.eq(0)).sum() for weight, mask in self._whole()]).tolist()
-        found = iter(counts)
-        return {name: next(found) if is_whole else 0 for name, is_whole in zip(self, whole, strict=True)}
+        counts = [
+            torch.zeros((), dtype=torch.long, device=weight.device)
+            if mask is None
+            else (weight.ne(0) & mask.eq(0)).sum()
+            for weight, mask in self._pairs
+        ]
+        return dict(zip(self, torch.stack(counts).tolist(), strict=True))
 
     def active(self) -> dict[str, int]:
         """Layer name -> number of active weights (reads the device)."""
         # Row by row first: exact in float32, and faster than float64 throughout.
         counts = torch.stack(
-            [mask.flatten(1).float().sum(1).sum(dtype=torch.float64) for mask in self._masks.values()]
+            [
+                torch.tensor(weight.numel(), dtype=torch.float64, device=weight.device)
+                if mask is None
+                else mask.flatten(1).float().sum(1).sum(dtype=torch.float64)
+                for (weight, _), mask in zip(self._pairs, self._masks.values(), strict=True)
+            ]
         ).tolist()
         return {name: int(count) for name, count in zip(self._masks, counts, strict=True)}
 
     @property
     def maskable(self) -> int:
         """Number of weights that can be masked."""
-        return sum(mask.numel() for mask in self._masks.values())
+        return sum(layer.shape.numel() for layer in self.layers.values())
 
     def masked_share(self) -> float:
         """Masked / maskable weights, whatever the weights are."""
@@ -190,11 +215,11 @@ class Masks(Mapping):
 
     def empty_neurons(self) -> dict[str, int]:
         """Layer name -> number of neurons without an active weight (reads the device)."""
-        return {name: int((mask.flatten(1).sum(1) == 0).sum()) for name, mask in self._masks.items()}
+        return {name: int((mask.flatten(1).sum(1) == 0).sum()) for name, mask in self.items()}
 
     def state_dict(self) -> dict[str, Tensor]:
         """Layer name -> bool mask in the shape of the parameter."""
-        return {name: layer.view(self._masks[name]).bool() for name, layer in self.layers.items()}
+        return {name: layer.view(self[name]).bool() for name, layer in self.layers.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Weights stay as they are. Raises UsageError for masks of other layers."""
