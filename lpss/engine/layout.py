@@ -53,7 +53,7 @@ def to_layout(x: Tensor, aligned: bool = True) -> Tensor:
     """x itself, or a copy in the layout; without history. `aligned`: batches of a line and more begin at a line."""
     x = x.detach()
     step = step_of(x)
-    if step is not None and not (aligned and step % LINE and len(x) >= LINE):
+    if step is not None and not (aligned and step % LINE and x.shape[0] >= LINE):
         return x
     copy = empty(tuple(x.shape), x)
     library = loader.library() if x.dtype == torch.float32 and x.is_cpu and x.numel() else None
@@ -72,7 +72,7 @@ def from_layout(x: Tensor) -> Tensor:
     if library is None:
         return copy.copy_(x)
     features = x[0].numel()
-    sizes = (1, features, len(x), step_of(x), features, 0, 0)
+    sizes = (1, features, x.shape[0], step_of(x), features, 0, 0)
     library.transpose(x.data_ptr(), copy.data_ptr(), *sizes, copy_threads(x.numel()))
     return copy
 

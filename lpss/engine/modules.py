@@ -161,7 +161,7 @@ class _Pool:
     """Pooling in the kernels' layout: to torch it is one image of channels x batch channels, which come last."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dim() != 4 or step_of(x) != len(x) or min(x.shape) == 0 or getattr(self, "return_indices", False):
+        if x.dim() != 4 or step_of(x) != x.shape[0] or min(x.shape) == 0 or getattr(self, "return_indices", False):
             return super().forward(x)
         batch, channels, height, width = x.shape
         together = x.permute(2, 3, 1, 0).reshape(1, height, width, channels * batch).permute(0, 3, 1, 2)

@@ -37,8 +37,8 @@ def product(pattern: Pattern, geometry: Geometry, x: Tensor, values: Tensor, bia
     if not y.numel():
         return y
     if usable(x, values, bias):
-        if 1 < len(x) < LINE:
-            return _first(product(pattern, geometry, _filled(x), values, bias), len(x))
+        if 1 < x.shape[0] < LINE:
+            return _first(product(pattern, geometry, _filled(x), values, bias), x.shape[0])
         _multiply(pattern.plans(geometry)[0], x, values, bias, y)
         return y
     flat = _csr(pattern, values) @ _unfold(x, geometry)  # (neurons, pixels x batch)
@@ -53,8 +53,8 @@ def input_gradient(pattern: Pattern, geometry: Geometry, dy: Tensor, values: Ten
     if not dx.numel():
         return dx
     if usable(dy, values):
-        if 1 < len(dy) < LINE:
-            return _first(input_gradient(pattern, geometry, _filled(dy), values, (LINE, *shape[1:])), len(dy))
+        if 1 < dy.shape[0] < LINE:
+            return _first(input_gradient(pattern, geometry, _filled(dy), values, (LINE, *shape[1:])), dy.shape[0])
         _multiply(pattern.plans(geometry)[1], dy, values, None, dx)
         return dx
     return _fold(_csr_transposed(pattern, values) @ _rows(dy), geometry, dx)
@@ -65,7 +65,7 @@ def weight_gradient(pattern: Pattern, geometry: Geometry, x: Tensor, dy: Tensor)
     if not dy.numel() or not x.numel() or not len(pattern):
         return torch.zeros(len(pattern), dtype=x.dtype, device=x.device)
     if usable(x, dy):
-        if 1 < len(x) < LINE:
+        if 1 < x.shape[0] < LINE:
             x, dy = _filled(x), _filled(dy)
         gradient, plan = torch.empty(len(pattern)), pattern.plans(geometry)[0]
         batch = x.shape[0]
@@ -128,7 +128,7 @@ def bias_gradient(dy: Tensor) -> Tensor:
 def _filled(x: Tensor) -> Tensor:
     """A batch of less than a line, with zeros up to a line, which takes a third of the time."""
     whole = empty((LINE, *x.shape[1:]), x).zero_()
-    whole[: len(x)] = x
+    whole[: x.shape[0]] = x
     return whole
 
 
