@@ -16,7 +16,7 @@ from lpss.registries import DATASETS, METHODS, MODELS, OPTIMIZERS, SCHEDULES
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ["README.md", *(f"{folder}/README.md" for folder in ("conf", "lpss", "outputs", "tests"))]
 READMES += ["lpss/integrations/README.md"]  # whose code is run by integrations/test_examples.py
-READMES += ["lpss/sparse/README.md"]
+READMES += ["lpss/engine/README.md", "lpss/sparse/README.md"]
 READMES += [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("outputs/*/README.md"))]
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in READMES}
 README, CONF, PACKAGE, OUTPUTS = (TEXTS[name] for name in READMES[:4])
@@ -48,6 +48,14 @@ def test_the_code_for_an_own_network_runs(tmp_path):
     assert "masks cover 10 of 10 layers" in printed and printed.endswith("sparsity 0.800\n")
     moved = re.search(r"moved by (.*)", run(tmp_path, sys.executable, "-c", trained).stdout).group(1)
     assert float(moved) < 1e-5
+
+
+def test_the_code_that_computes_from_active_weights_runs(tmp_path):
+    (code,) = blocks(TEXTS["lpss/engine/README.md"])
+    printed = run(tmp_path, sys.executable, "-c", code).stdout
+    assert "3 of 3 masked layers compute from their active weights alone" in printed
+    loss, kept, whole = re.search(r"loss ([\d.]+), (\d+) of (\d+) weights", printed).groups()
+    assert float(loss) < 0.5 and int(kept) == round(0.1 * int(whole))
 
 
 def test_own_parts_train_as_the_packages_readme_says(tmp_path):
