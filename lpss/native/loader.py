@@ -52,14 +52,14 @@ def library() -> ctypes.CDLL | None:
     """The compiled code, or None without a working C compiler or with LPSS_NATIVE=0; compiles it where needed."""
     if os.environ.get("LPSS_NATIVE") == "0":
         return None
-    compiler = os.environ.get("CC") or next(filter(shutil.which, ("gcc", "cc", "clang")), None)
-    if compiler is None:
+    chosen = compiler()
+    if chosen is None:
         log.info("no C compiler: slower tensor code is used on the CPU")
         return None
-    path = cache_folder() / f"native-{fingerprint(compiler)}.so"
+    path = cache_folder() / f"native-{fingerprint(chosen)}.so"
     try:
         if not path.exists():
-            _compile(compiler, path)
+            _compile(chosen, path)
         return _load(path)
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
         path.unlink(missing_ok=True)  # a broken file is built again next time
@@ -67,9 +67,14 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
+def compiler() -> str | None:
+    """The C compiler that is used: $CC, or the first of gcc, cc, clang that is there."""
+    return os.environ.get("CC") or next(filter(shutil.which, ("gcc", "cc", "clang")), None)
+
+
 def identity() -> str:
     """Which code runs on which kind of processor."""
-    return fingerprint(os.environ.get("CC") or "") if library() is not None else "tensor code"
+    return "tensor code" if library() is None else fingerprint(compiler())
 
 
 def cache_folder() -> Path:

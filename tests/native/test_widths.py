@@ -1,0 +1,79 @@
+"""The C code for narrower vectors than this machine's: AVX2 and SSE, on a processor that has them."""
+
+import platform
+import subprocess
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lpss.engine import products
+from lpss.engine.layout import to_layout
+from lpss.engine.modules import FastBatchNorm2d
+from lpss.engine.pattern import Geometry, Pattern
+from lpss.native import loader
+
+WIDTHS = {"avx2": ["-mavx2", "-mfma"], "sse": ["-march=x86-64"]}
+FLAGS = {"avx2": "avx2", "sse": "sse2"}
+
+
+def processor_has(flag: str) -> bool:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return f" {flag} " in file.read()
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module", params=WIDTHS)
+def library(request, tmp_path_factory):
+    if platform.machine() not in ("x86_64", "AMD64") or not processor_has(FLAGS[request.param]):
+        pytest.skip(f"no processor with {request.param}")
+    if (compiler := loader.compiler()) is None:
+        pytest.skip("no C compiler here")
+    file = tmp_path_factory.mktemp(request.param) / "native.so"
+    sources = [str(loader.FOLDER / name) for name in loader.SOURCES]
+    options = ["-shared", "-fPIC", "-O1", "-ffast-math", *WIDTHS[request.param]]
+    subprocess.run([compiler, *options, *sources, "-o", str(file), "-lm"], check=True, timeout=300)
+    return loader._load(file)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8, 17, 64, 100, 130])
+@pytest.mark.parametrize(
+    ("shape", "geometry"),
+    [((30, 1500), Geometry()), ((9, 7, 3, 3), Geometry(6, 5, (3, 3), (1, 1), (1, 1))),
+     ((5, 4, 3, 2), Geometry(9, 8, (3, 2), (2, 1), (0, 1)))],
+)  # fmt: skip
+def test_products_and_norms(library, monkeypatch, batch, shape, geometry):
+    monkeypatch.setattr(loader, "library", lambda: library)
+    draw = torch.Generator().manual_seed(0)
+    mask = torch.rand(shape, generator=draw) < 0.2
+    weight = (torch.randn(shape, generator=draw) * mask).double().requires_grad_()
+    sides = () if len(shape) == 2 else (geometry.height, geometry.width)
+    x = torch.randn(batch, shape[1], *sides, generator=draw).double().requires_grad_()
+    bias = torch.randn(shape[0], generator=draw).double()
+    y = F.conv2d(x, weight, bias, geometry.stride, geometry.padding) if sides else F.linear(x, weight, bias)
+    dy = torch.randn(y.shape, generator=draw).double()
+    y.backward(dy)
+
+    pattern = Pattern(mask)
+    ours, given = to_layout(x.float()), to_layout(dy.float())
+    values = pattern.gather(weight.float())
+    found = (
+        products.product(pattern, geometry, ours, values, bias.float()),
+        products.input_gradient(pattern, geometry, given, values, x.shape),
+        products.weight_gradient(pattern, geometry, ours, given),
+        products.bias_gradient(given),
+    )
+    wanted = (y, x.grad, pattern.gather(weight.grad), dy.sum([dim for dim in range(dy.dim()) if dim != 1]))
+    for one, other in zip(found, wanted, strict=True):
+        assert (one - other).abs().max() <= 1e-5 * other.abs().max()
+
+    if sides and batch > 1:
+        norm, fast = nn.BatchNorm2d(shape[1]), FastBatchNorm2d(shape[1])
+        before = x.detach().float().requires_grad_()
+        again = to_layout(x.float()).requires_grad_()
+        F.relu(norm(before) + before).square().sum().backward()
+        fast(again, again, relu=True).square().sum().backward()
+        torch.testing.assert_close(again.grad, before.grad, rtol=1e-4, atol=1e-4)
