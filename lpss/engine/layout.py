@@ -5,6 +5,8 @@ batch) or (height, width, channels, batch). Elementwise operations keep this ord
 input in place; only a net's input and its logits are copied.
 """
 
+from math import prod
+
 import torch
 from torch import Tensor
 
@@ -24,10 +26,10 @@ def empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
 
 
 def _strides(shape: tuple[int, ...], step: int) -> tuple[int, ...]:
-    if len(shape) == 2:
-        return 1, step
-    _, channels, _, width = shape
-    return 1, step, width * channels * step, channels * step
+    batch, channels, *sides = shape
+    pixels = (sides[1] * channels * step, channels * step) if sides else ()
+    # Of a batch of one the first stride means nothing, but torch's batch normalisation errs on one that is not usual.
+    return (1 if batch != 1 else prod(shape[1:]), step, *pixels)
 
 
 def step_of(x: Tensor) -> int | None:
