@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from lpss.engine.modules import BETWEEN, exchange, fuse, obstacle, plain
+from lpss.engine.modules import BETWEEN, exchange, obstacle, plain
 from lpss.engine.pattern import Pattern
 from lpss.engine.site import Site
 from lpss.errors import UsageError
@@ -74,7 +74,7 @@ class Acceleration:
         """Which layers can compute sparse; exchanges their modules and those between."""
         reason = self._reason()
         for name, layer in self.method.masks.layers.items():
-            why = reason or obstacle(layer.module)
+            why = reason or obstacle(layer)
             if why is None and self.limits is not None and not self.limits.get(name, 0.0) > 0.0:
                 why = "dense products are faster"
             if why is not None:
@@ -87,9 +87,6 @@ class Acceleration:
                 if type(module) in BETWEEN:
                     exchange(module)
                     self.between.append(module)
-            for module in self.net.modules():
-                if type(module) is nn.Sequential:
-                    fuse(module)
 
     def _reason(self) -> str | None:
         """Why no layer can compute sparse."""
@@ -109,7 +106,7 @@ class Acceleration:
     def open(self) -> None:
         """Make all weights whole, and their gradients and state."""
         for site in self.sites.values():
-            site.open(self._state(site))
+            site.open(self.state_of(site))
 
     def close(self) -> None:
         """Let weights hold their active entries alone, as the masks are now, where the density is low enough."""
@@ -121,6 +118,12 @@ class Acceleration:
         for site in self.sites.values():
             site.settle()
 
+    def settle_one(self, site: Site) -> None:
+        """Close a weight that has been loaded, or that failed to be."""
+        self._loading = False
+        self.close_one(site)
+
+    @torch.inference_mode(False)
     @torch.no_grad()
     def close_one(self, site: Site) -> None:
         """As `close`, of one layer. One with weights off its mask stays whole until a step has repaired it."""
@@ -134,9 +137,10 @@ class Acceleration:
         if self.limits is not None and mask.count_nonzero() > self.limits[site.name] * mask.numel():
             return
         latent_weights(self.method.optimizer).latent(site.parameter)  # is made when it is first asked for
-        site.close(Pattern(mask), self._state(site))
+        site.close(Pattern(mask), self.state_of(site))
 
-    def _state(self, site: Site) -> dict:
+    def state_of(self, site: Site) -> dict:
+        """What the optimizer keeps of a site's weight."""
         return self.method.optimizer.state.get(site.parameter, {})
 
     def undo(self) -> None:
@@ -172,13 +176,17 @@ class Acceleration:
         return state | {"state": states}
 
     def _before_load(self, optimizer, state: dict) -> None:
-        self.open()
+        for site in self.sites.values():
+            site.wait()
         self._loading = True
 
     def _after_load(self, optimizer) -> None:
         self._loading = False
-        for site in self.sites.values():
-            site.waiting = True
+
+    def __reduce__(self):
+        raise UsageError(
+            "the method of an accelerated net cannot be copied or pickled: save its state_dict(), or call undo() first"
+        )
 
     # --- what it says of itself -------------------------------------------------------------------------------------
 
