@@ -74,7 +74,7 @@ class Acceleration:
         """Which layers can compute sparse; exchanges their modules and those between."""
         reason = self._reason()
         for name, layer in self.method.masks.layers.items():
-            why = reason or obstacle(layer.module)
+            why = reason or obstacle(layer)
             if why is None and self.limits is not None and not self.limits.get(name, 0.0) > 0.0:
                 why = "dense products are faster"
             if why is not None:
@@ -121,6 +121,12 @@ class Acceleration:
         for site in self.sites.values():
             site.settle()
 
+    def settle_one(self, site: Site) -> None:
+        """Close a weight that has been loaded, or that failed to be."""
+        self._loading = False
+        self.close_one(site)
+
+    @torch.inference_mode(False)
     @torch.no_grad()
     def close_one(self, site: Site) -> None:
         """As `close`, of one layer. One with weights off its mask stays whole until a step has repaired it."""
@@ -173,13 +179,17 @@ class Acceleration:
         return state | {"state": states}
 
     def _before_load(self, optimizer, state: dict) -> None:
-        self.open()
+        for site in self.sites.values():
+            site.wait()
         self._loading = True
 
     def _after_load(self, optimizer) -> None:
         self._loading = False
-        for site in self.sites.values():
-            site.waiting = True
+
+    def __reduce__(self):
+        raise UsageError(
+            "the method of an accelerated net cannot be copied or pickled: save its state_dict(), or call undo() first"
+        )
 
     # --- what it says of itself -------------------------------------------------------------------------------------
 

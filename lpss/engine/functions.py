@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 from lpss.engine import products
 from lpss.engine.layout import copy_threads, empty, from_layout, pixels_of, step_of, to_layout
 from lpss.engine.pattern import Geometry, Pattern
+from lpss.engine.site import Site
 from lpss.native import loader
 
 
@@ -70,15 +71,18 @@ class LeaveLayout(torch.autograd.Function):
 
 
 class Expand(torch.autograd.Function):
-    """Active weights (active,) -> the dense weight."""
+    """The active weights that a site holds (active,) -> the dense weight."""
 
     @staticmethod
-    def forward(ctx, values: Tensor, pattern: Pattern) -> Tensor:
-        ctx.pattern = pattern
-        return pattern.expand(values)
+    def forward(ctx, values: Tensor, site: Site) -> Tensor:
+        ctx.site, ctx.pattern = site, site.pattern
+        return site.pattern.expand(values)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient: Tensor):
+        if ctx.site.want_dense():
+            ctx.site.give_dense(gradient)
         return ctx.pattern.gather(gradient), None
 
 

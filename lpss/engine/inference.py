@@ -23,7 +23,7 @@ def compute_sparse(net: nn.Module, masks: Mapping[str, Tensor], densest: float =
     changed = []
     for layer in weight_layers(net):
         mask = masks.get(layer.name)
-        if mask is None or obstacle(layer.module) or mask.count_nonzero() > densest * mask.numel():
+        if mask is None or obstacle(layer) or mask.count_nonzero() > densest * mask.numel():
             continue
         exchange(layer.module)
         layer.module.site = Site(layer.module, layer.name)

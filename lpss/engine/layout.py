@@ -5,6 +5,8 @@ batch) or (height, width, channels, batch). Elementwise operations keep this ord
 input in place; only a net's input and its logits are copied.
 """
 
+from math import prod
+
 import torch
 from torch import Tensor
 
@@ -24,6 +26,8 @@ def empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
         strides = 1, step
     else:
         strides = 1, step, shape[3] * shape[1] * step, shape[1] * step
+    if batch == 1:  # it means nothing, but torch's batch normalisation errs on one that is not usual
+        strides = prod(shape[1:]), *strides[1:]
     return torch.empty_strided(shape, strides, dtype=like.dtype, device=like.device)
 
 

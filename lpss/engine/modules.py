@@ -4,16 +4,20 @@ Each is a subclass of torch's module that an accelerated one becomes: its class 
 name and hooks stay. `plain` exchanges it back.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lpss.engine.functions import Expand, LeaveLayout, Normalize, SparseProduct
+from lpss.engine.functions import LeaveLayout, Normalize, SparseProduct
 from lpss.engine.layout import step_of, to_layout
 from lpss.engine.pattern import PIXEL, Geometry
 from lpss.engine.products import product, usable
+from lpss.engine.weight_copy import WeightCopy
+from lpss.layers import Layer
 
 DTYPES = (torch.float32, torch.float64)
 
@@ -27,8 +31,13 @@ class SparseWeight:
 
     @property
     def weight(self) -> Tensor:
-        parameter, pattern = self._parameters["weight"], self.site.pattern
-        return parameter if pattern is None else Expand.apply(parameter, pattern)
+        parameter = self._parameters["weight"]
+        return WeightCopy.of(parameter, self.site) if self._closed else parameter
+
+    @property
+    def _closed(self) -> bool:
+        """Whether the parameter holds active entries alone: functional_call may give a whole one in its place."""
+        return self.site.pattern is not None and self._parameters["weight"].dim() == 1
 
     def _sparse(self, x: Tensor, geometry: Geometry) -> Tensor:
         """W x + bias of a batch (batch, features) or (batch, channels, height, width)."""
@@ -43,29 +52,31 @@ class SparseWeight:
     def _takes(self, x: Tensor, channels_dim: int, dims: tuple[int, ...]) -> bool:
         """Whether the layer computes sparse now, on this input. What does not fit is left to torch, and its errors."""
         self.site.settle()
-        weight, pattern = self._parameters["weight"], self.site.pattern
+        weight = self._parameters["weight"]
         return (
-            pattern is not None
+            self._closed
             and x.is_cpu
             and weight.is_cpu
             and weight.dtype in DTYPES
             and (x.dtype == weight.dtype or torch.is_autocast_enabled("cpu"))
             and x.dim() in dims
-            and x.shape[channels_dim] == pattern.channels
+            and x.shape[channels_dim] == self.site.pattern.channels
         )
 
     def __setstate__(self, state: dict) -> None:
-        super().__setstate__(state)  # of a copy, whose parameters lose their attributes
-        self.site.adopt(self)
+        super().__setstate__(state)
+        if self.site.owner is None:  # a copy of its own, whose parameters lose their attributes
+            self.site.adopt(self)
 
     def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        if self.site.pattern is not None:
-            destination[prefix + "weight"] = self.weight if keep_vars else self.weight.detach()
+        if self._closed:
+            weight = self._parameters["weight"]
+            destination[prefix + "weight"] = self.weight if keep_vars else self.site.pattern.expand(weight)
 
     def _load_from_state_dict(self, state: dict, prefix: str, *args, **kwargs) -> None:
         if prefix + "weight" in state:
-            self.site.reopen()  # its new entries may be elsewhere: it is sparse again when the masks are known
+            self.site.wait()  # its new entries may be elsewhere
         super()._load_from_state_dict(state, prefix, *args, **kwargs)
 
 
@@ -77,7 +88,8 @@ class SparseLinear(SparseWeight, nn.Linear):
             return super().forward(x)
         if x.dim() == 2:
             return self._sparse(x, PIXEL)
-        return self._sparse(x.reshape(-1, x.shape[-1]), PIXEL).unflatten(0, x.shape[:-1])
+        y = self._sparse(x.reshape(-1, x.shape[-1]), PIXEL)
+        return y.unflatten(0, x.shape[:-1]) if x.dim() > 1 else y.squeeze(0)
 
 
 class SparseConv2d(SparseWeight, nn.Conv2d):
@@ -85,7 +97,7 @@ class SparseConv2d(SparseWeight, nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self._takes(x, -3, (3, 4)) or min((geometry := conv_geometry(self, x)).output) < 1:
-            return super().forward(LeaveLayout.apply(x) if x.dim() == 4 and step_of(x) else x)
+            return super().forward(LeaveLayout.apply(x) if x.is_cpu and x.dim() == 4 and step_of(x) else x)
         alone = x.dim() == 3
         y = self._sparse(x.unsqueeze(0) if alone else x, geometry)
         return y.squeeze(0) if alone else y
@@ -102,24 +114,26 @@ def conv_geometry(module: nn.Conv2d, x: Tensor) -> Geometry:
 
 
 class _Norm:
-    """Batch normalisation in the kernels' layout, where its input is."""
+    """Batch normalisation in the kernels' layout, where its input is. dims: of its input."""
 
     fuses_relu = True
-    relu_follows = False  # whether the module after this one is a ReLU, which is then done here
+    dims: int
 
     def forward(self, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
         """relu(norm(x) + residual) in one pass; plain norm(x) as it stands."""
-        relu = relu or self.relu_follows
-        if self._takes(x) and (residual is None or residual.shape == x.shape):
+        if self._takes(x, residual):
             return self._normalize(x, residual, relu)
         y = super().forward(x)
         y = y if residual is None else y + residual
         return F.relu(y) if relu else y
 
-    def _takes(self, x: Tensor) -> bool:
+    def _takes(self, x: Tensor, residual: Tensor | None) -> bool:
         return (
-            step_of(x) is not None
-            and usable(x, self.weight, self.running_mean)
+            x.dim() == self.dims
+            and step_of(x) is not None
+            and usable(x, residual, self.weight, self.running_mean)
+            and (residual is None or residual.shape == x.shape)
+            and x.shape[1] == self.num_features
             and x.numel() > x.shape[1]
             and self.weight is not None
             and (self.training or self.running_mean is not None)
@@ -143,18 +157,37 @@ class _Norm:
 class FastBatchNorm1d(_Norm, nn.BatchNorm1d):
     """nn.BatchNorm1d of (batch, features)."""
 
+    dims = 2
+
 
 class FastBatchNorm2d(_Norm, nn.BatchNorm2d):
     """nn.BatchNorm2d."""
 
+    dims = 4
 
-class FastReLU(nn.ReLU):
-    """nn.ReLU, which the norm before it may have done."""
 
-    done = False
+class FastSequential(nn.Sequential):
+    """nn.Sequential in which norms do the ReLU that comes next, unless a hook watches one of them."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x if self.done else super().forward(x)
+        done = False  # whether the norm before has done this ReLU
+        for module, following in pairwise([*self, None]):
+            if done:
+                done = False
+            else:
+                done = _fuse(module, following)
+                x = module(x, relu=True) if done else module(x)
+        return x
+
+
+def _fuse(module: nn.Module, following: nn.Module | None) -> bool:
+    return isinstance(module, _Norm) and type(following) is nn.ReLU and not any(map(_hooked, (module, following)))
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
 
 
 class _Pool:
@@ -181,9 +214,9 @@ SPARSE = {nn.Linear: SparseLinear, nn.Conv2d: SparseConv2d}
 BETWEEN = {
     nn.BatchNorm1d: FastBatchNorm1d,
     nn.BatchNorm2d: FastBatchNorm2d,
-    nn.ReLU: FastReLU,
     nn.MaxPool2d: FastMaxPool2d,
     nn.AvgPool2d: FastAvgPool2d,
+    nn.Sequential: FastSequential,
 }
 
 
@@ -195,8 +228,7 @@ def exchange(module: nn.Module) -> None:
 def plain(module: nn.Module) -> None:
     """Undo `exchange`."""
     module.__class__ = {fast: own for own, fast in (SPARSE | BETWEEN).items()}[type(module)]
-    for name in ("site", "relu_follows", "done"):
-        vars(module).pop(name, None)
+    vars(module).pop("site", None)
 
 
 def exchange_between(net: nn.Module) -> list[nn.Module]:
@@ -204,24 +236,33 @@ def exchange_between(net: nn.Module) -> list[nn.Module]:
     changed = [module for module in net.modules() if type(module) in BETWEEN]
     for module in changed:
         exchange(module)
-    for module in net.modules():
-        if type(module) is nn.Sequential:
-            fuse(module)
     return changed
 
 
-def fuse(sequence: nn.Sequential) -> None:
-    """Have norms do the ReLU that comes next. `plain` undoes it."""
-    for norm, relu in pairwise(sequence):
-        if isinstance(norm, _Norm) and isinstance(relu, FastReLU) and not norm._forward_hooks:
-            norm.relu_follows = relu.done = True
+@contextmanager
+def whole_weights(net: nn.Module) -> Iterator[None]:
+    """Within it the net computes the same from whole weights, by torch's own products; they are copies."""
+    layers = [module for module in net.modules() if isinstance(module, SparseWeight)]
+    for module in layers:
+        module.site.settle()
+    kept = [(module, module._parameters["weight"]) for module in layers if module._closed]
+    for module, values in kept:
+        module._parameters["weight"] = nn.Parameter(module.site.pattern.expand(values))
+    try:
+        yield
+    finally:
+        for module, values in kept:
+            module._parameters["weight"] = values
 
 
-def obstacle(module: nn.Module) -> str | None:
-    """Why a module cannot compute sparse; None if it can."""
+def obstacle(layer: Layer) -> str | None:
+    """Why a layer cannot compute sparse; None if it can."""
+    module = layer.module
+    if layer.obstacle is not None:
+        return layer.obstacle
     if type(module) not in SPARSE:
         return f"a {type(module).__name__}"
-    weight = module._parameters["weight"]
+    weight = module._parameters.get("weight")
     if weight is None:
         return "its weight is parametrized"
     if not weight.is_cpu:

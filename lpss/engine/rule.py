@@ -59,9 +59,15 @@ def limits(
         example: one example, (1, ...), as the net takes it. batch: examples in a batch.
         precision: bfloat16 for dense products under autocast, else float32.
 
-    Times are measured where this machine has not measured them before, with as many threads as torch uses now.
+    Times are measured where this machine has not measured them before, with as many threads as torch uses now. torch's
+    global generator stays as it is: a run's random numbers do not depend on what was measured before.
     """
-    jobs = jobs_of(net, [layer for layer in layers if obstacle(layer.module) is None], example, batch)
+    with torch.random.fork_rng(devices=()):
+        return _limits(net, [layer for layer in layers if obstacle(layer) is None], example, batch, precision)
+
+
+def _limits(net: nn.Module, layers: list[Layer], example: Tensor, batch: int, precision: str) -> dict[str, float]:
+    jobs = jobs_of(net, layers, example, batch)
     path = loader.cache_folder() / "limits.json"
     known, found = _read(path), {}
     for job in jobs.values():

@@ -29,6 +29,7 @@ class Site:
         self.pattern: Pattern | None = None
         self.waiting = False
         self.strides = self.parameter.stride()
+        self._pass: int | None = None  # the backward pass that gave a dense gradient last
 
     def __reduce__(self):
         return Site._alone, (self.name, self.pattern, self.strides)
@@ -36,7 +37,8 @@ class Site:
     @classmethod
     def _alone(cls, name: str, pattern: Pattern | None, strides: tuple[int, ...]) -> Site:
         site = cls.__new__(cls)
-        site.name, site.owner, site.pattern, site.strides, site.waiting = name, None, pattern, strides, False
+        site.name, site.owner, site.pattern, site.strides = name, None, pattern, strides
+        site.waiting, site._pass = False, None
         return site
 
     def adopt(self, module: nn.Module) -> None:
@@ -50,18 +52,27 @@ class Site:
         """The layer's weight."""
         return self.module._parameters["weight"]
 
+    def wait(self) -> None:
+        """Be whole, for what is to be loaded, until the weight is used next."""
+        if self.owner is None:
+            self.open()
+        else:
+            self.owner.open_one(self)
+        self.waiting = True
+
     def settle(self) -> None:
         """Close a weight that waits for it."""
         if self.waiting and self.owner is not None:
-            self.owner.close_one(self)
+            self.owner.settle_one(self)
 
     def want_dense(self) -> bool:
         """Whether the dense gradient of the backward pass that runs now is needed."""
         return self.owner is not None and self.owner.method.update_is_due
 
     def give_dense(self, gradient: Tensor) -> None:
-        """Hand over the dense gradient, of the weight's shape."""
-        self.owner.method.gradients.add(self.name, gradient)
+        """Hand over the dense gradient of one use of the weight, of its shape."""
+        before, self._pass = self._pass, torch._C._current_graph_task_id()
+        self.owner.method.gradients.add(self.name, gradient, again=before == self._pass)
 
     def state(self) -> dict:
         """The optimizer's state of the weight, name -> value."""
@@ -81,14 +92,6 @@ class Site:
         delattr(self.parameter, ATTRIBUTE)
         _replace(self.parameter, self.state(), lambda x: self._whole(pattern, x))
 
-    def reopen(self) -> None:
-        """As `open`, until the weight is used next."""
-        if self.owner is not None:
-            self.owner.open_one(self)
-            self.waiting = True
-        else:
-            self.open()
-
     def _whole(self, pattern: Pattern, values: Tensor) -> Tensor:
         whole = pattern.expand(values)
         if whole.stride() == self.strides:
@@ -96,6 +99,7 @@ class Site:
         return torch.empty_strided(whole.shape, self.strides, dtype=whole.dtype, device=whole.device).copy_(whole)
 
 
+@torch.inference_mode(False)
 @torch.no_grad()
 def _replace(parameter: nn.Parameter, state: dict, change: Callable[[Tensor], Tensor]) -> None:
     """Change the data of a parameter, its gradient and its state, which are tensors of its shape."""

@@ -128,7 +128,7 @@ static void measure(const Norm *n, Group g, float epsilon, float *variance)
     moments(n, g, near, &s);
     for (int64_t c = g.first, k = 0; c < g.last; c++, k++) {
         double mean = s.sums[k] / count, biased = s.products[k] / count - mean * mean;
-        if (biased < 0.0) biased = 0.0;
+        if (pattern(biased) <= NEGATIVE_INFINITY) biased = 0.0; /* below zero, and not NaN */
         n->mean[c] = near[k] + mean;
         n->inverse[c] = 1.0 / sqrt(biased + epsilon);
         variance[c] = biased * count / (count - 1.0);

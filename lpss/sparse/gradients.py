@@ -33,10 +33,10 @@ class DenseGradients:
                 self._keep(name, layer.gradient.clone())
 
     @torch.no_grad()
-    def add(self, name: str, gradient: Tensor) -> None:
-        """Keep what a backward pass is about to add to the weight's gradient."""
+    def add(self, name: str, gradient: Tensor, again: bool = False) -> None:
+        """Keep what a backward pass is about to add to the weight's gradient. `again`: the same pass has before."""
         so_far = self.masks.layers[name].gradient
-        if name in self._kept and so_far is not None and so_far.any():
+        if name in self._kept and (again or so_far is not None and so_far.any()):
             self._kept[name].add_(gradient)
         else:  # the first since gradients were set to zero
             self._keep(name, gradient.clone())

@@ -27,7 +27,7 @@ class Masks(Mapping):
         include: the same, of layers that are masked only when asked for.
         held: ids of the parameters that the optimizer moves; the others stay dense. None for all.
 
-    Raises UsageError for a selector that matches nothing, or if no layer is left.
+    Raises UsageError for a selector that matches nothing, if no layer is left, or for an accelerated net.
     """
 
     def __init__(
@@ -42,6 +42,8 @@ class Masks(Mapping):
         if not self.layers:
             dense = "; ".join(f"{name}: {reason}" for name, reason in self.coverage.dense.items())
             raise UsageError(f"mask.exclude={list(exclude)} leaves no trainable layer to mask ({dense})")
+        if any(active_entries(layer.parameter) is not None for layer in self.layers.values()):
+            raise UsageError("the net is accelerated by its method: call undo() before another method is made for it")
         # None of a layer that holds its active entries alone: they tell the mask.
         self._masks: dict[str, Tensor | None]
         self._masks = {name: torch.ones_like(layer.weight) for name, layer in self.layers.items()}

@@ -20,7 +20,7 @@ class Backend:
     """A run's backend: `dense`, `sparse` or `auto`.
 
     limits: of `auto`, layer name -> density up to which it computes from its active weights. A checkpoint and run.json
-    hold them, so that a run goes on, or is run again, as it was.
+    (as `train.limits`, which is set here) hold them, so that a run goes on, or is run again, as it was.
     """
 
     def __init__(
@@ -33,7 +33,9 @@ class Backend:
         device: torch.device,
         processes: int = 1,
     ):
+        self.train, self.net, self.method = train, net, method
         self.name, self.limits = train.backend, None
+        recorded, train.limits = train.limits, None
         self.acceleration: Acceleration | None = None
         self.at_end: list[str] | None = None  # layers that computed sparse when training ended
         if device.type == "cpu":
@@ -46,12 +48,16 @@ class Backend:
         if self.name == "dense" or not method.masks_gradients:
             return
         if self.name == "auto":
-            self.limits = train.limits or limits(
-                net, method.masks.layers.values(), example, train.batch_size, modes.precision
+            self._limit(
+                recorded or limits(net, method.masks.layers.values(), example, train.batch_size, modes.precision)
             )
         self.acceleration = accelerate(net, method, self.limits)
         level = logging.WARNING if self.name == "sparse" and self.acceleration.dense else logging.INFO
         log.log(level, "train.backend=%s: %s", self.name, self.acceleration.line())
+
+    def _limit(self, limits: dict[str, float]) -> None:
+        """Go by these limits, which the run's record is to hold."""
+        self.limits = self.train.limits = limits
 
     def to_dict(self) -> dict:
         """For run.json."""
@@ -66,11 +72,10 @@ class Backend:
 
     def load_state_dict(self, state: dict) -> None:
         """Take the limits of the run that goes on, if both are `auto`."""
-        if self.acceleration is not None and self.limits is not None and state["limits"] is not None:
-            self.limits = self.acceleration.limits = state["limits"]
-        if self.acceleration is not None:
-            self.acceleration.open()
-            self.acceleration.close()
+        if self.limits is not None and state["limits"] not in (None, self.limits):
+            self._limit(state["limits"])
+            self.acceleration.undo()
+            self.acceleration = accelerate(self.net, self.method, self.limits)
 
     def undo(self) -> None:
         """Make the net what it would be without; training has ended."""

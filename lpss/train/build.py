@@ -111,7 +111,6 @@ def build(run: ResolvedRun, processes: Processes = SINGLE_PROCESS) -> Parts:
     cost = Cost(net, method.masks, example)
     p = layer_p(net, config.optimizer.get("p"), exclude=config.sphere.exclude, sparsity=config.sparsity)
     backend = Backend(train, net, method, example, compute, device, processes.size)
-    train.limits = backend.limits
     return Parts(
         device=device,
         compute=compute,

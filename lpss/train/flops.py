@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
+from lpss.engine.modules import whole_weights
 from lpss.errors import UsageError
 from lpss.layers import ASKED_ROLES, all_layers, unwrap
 
@@ -81,9 +82,10 @@ def count_flops(net: nn.Module, example: Example) -> Flops:
 
     Raises UsageError where the forward pass holds no product, and for lazy or sharded layers.
     """
-    counter = _Counter(net)
     modes = {module: module.training for module in net.modules()}
     with ExitStack() as stack:
+        stack.enter_context(whole_weights(net))
+        counter = _Counter(net)
         stack.callback(lambda: [setattr(module, "training", mode) for module, mode in modes.items()])
         stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         torch.backends.mha.set_fastpath_enabled(False)  # one operation for a whole layer

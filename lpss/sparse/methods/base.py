@@ -100,6 +100,7 @@ class Method:
         self.gradients = DenseGradients(self.masks)
         self.attachment: Attachment | None = None
         self.engine: Engine | None = None
+        self._weights_are_dense = False  # within `dense_weights`
         self.rescale = rescale
         self.pretrained = pretrained
         self.generator = torch.Generator().manual_seed(seed)
@@ -283,13 +284,15 @@ class Method:
     def dense_weights(self) -> Iterator[None]:
         """Within it every weight, its gradient and its state are whole, also where an engine keeps active entries alone
         (`lpss.accelerate`)."""
-        if self.engine is None:
+        if self.engine is None or self._weights_are_dense:
             yield
             return
         self.engine.open()
+        self._weights_are_dense = True
         try:
             yield
         finally:
+            self._weights_are_dense = False
             self.engine.close()
 
     @property
@@ -391,6 +394,10 @@ class Method:
     def set_mask(self, name: str, active: Tensor, new_values: Tensor | None = None) -> None:
         """A layer's new mask (bool). New connections start at `new_values` (a weight tensor; zero where None), and
         neurons that live on a sphere go back on it."""
+        with self.dense_weights():
+            self._set_mask(name, active, new_values)
+
+    def _set_mask(self, name: str, active: Tensor, new_values: Tensor | None) -> None:
         layer, mask, weights = self.masks.layers[name], self.masks[name], latent_weights(self.optimizer)
         parameter = layer.parameter
         if layer.divides:
