@@ -83,6 +83,7 @@ class SparseWeight:
 class SparseLinear(SparseWeight, nn.Linear):
     """nn.Linear from its active weights."""
 
+    @torch._disable_dynamo
     def forward(self, x: Tensor) -> Tensor:
         if not self._takes(x, -1, tuple(range(1, 16))):
             return super().forward(x)
@@ -95,6 +96,7 @@ class SparseLinear(SparseWeight, nn.Linear):
 class SparseConv2d(SparseWeight, nn.Conv2d):
     """nn.Conv2d from its active weights; zero padding, no groups, no dilation."""
 
+    @torch._disable_dynamo
     def forward(self, x: Tensor) -> Tensor:
         if not self._takes(x, -3, (3, 4)) or min((geometry := conv_geometry(self, x)).output) < 1:
             return super().forward(LeaveLayout.apply(x) if x.is_cpu and x.dim() == 4 and step_of(x) else x)
@@ -119,6 +121,7 @@ class _Norm:
     fuses_relu = True
     dims: int
 
+    @torch._disable_dynamo
     def forward(self, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
         """relu(norm(x) + residual) in one pass; plain norm(x) as it stands."""
         if self._takes(x, residual):

@@ -65,8 +65,8 @@ def move(
 
 
 def _entries(rows: NeuronRows) -> Tensor:
-    """(neurons, longest) bool: which entries of equally long rows are there."""
-    return torch.arange(rows.longest, device=rows.starts.device) < rows.starts.diff().unsqueeze(1)
+    """(neurons, longest) bool: which entries of equally long rows are there. Rows have one at least."""
+    return torch.arange(max(rows.longest, 1), device=rows.starts.device) < rows.starts.diff().unsqueeze(1)
 
 
 def _padded(x: Tensor, rows: NeuronRows) -> Tensor:

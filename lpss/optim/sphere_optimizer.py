@@ -201,7 +201,9 @@ class SphereOptimizer(Optimizer):
         """Hand weights with their state and gradients to `backends.move`, and note the code paths it took."""
         self.code_paths |= backends.move(
             [tuple(neurons_first(x, group) for x in piece) for piece in pieces],
-            rows=[entries and entries.rows for entries in (active_entries(piece[0]) for piece in pieces)],
+            rows=[
+                None if entries is None else entries.rows for entries in (active_entries(piece[0]) for piece in pieces)
+            ],
             eta=group["lr"],
             p=group["p"],
             scratch=self._scratch,
