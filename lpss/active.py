@@ -29,6 +29,9 @@ class ActiveEntries(Protocol):
     def expand(self, values: Tensor) -> Tensor:
         """The whole weight with these values (active,), and zeros elsewhere."""
 
+    def gather(self, x: Tensor) -> Tensor:
+        """The values of a whole weight, (active,)."""
+
 
 def active_entries(parameter: Tensor) -> ActiveEntries | None:
     """Where a parameter's entries are, if it holds active ones alone; None for every other parameter."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lpss import sphere
+from lpss.active import active_entries
 from lpss.optim.sphere_optimizer import SphereOptimizer, neurons_first
 from lpss.optim.steps import latent_of_weight
 from lpss.registries import OPTIMIZERS
@@ -82,7 +83,10 @@ class LpSGDm(SphereOptimizer):
 
     @staticmethod
     def _v_of_weight(param: Tensor, group: dict) -> Tensor:
-        return neurons_first(latent_of_weight(neurons_first(param, group), group["p"]), group)
+        entries = active_entries(param)
+        weight = param if entries is None else entries.expand(param)
+        v = neurons_first(latent_of_weight(neurons_first(weight, group), group["p"]), group)
+        return v if entries is None else entries.gather(v)
 
     def to_latent(self, param: Tensor, weight: Tensor) -> Tensor:
         """w^[p-1], in the parameter's shape: v of these weights where they are on the sphere."""

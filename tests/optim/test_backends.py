@@ -1,11 +1,14 @@
 """Which code moves a weight, and that the choice is recorded."""
 
 import copy
+import warnings
 
 import pytest
 import torch
 
 from lpss import LpSGD, LpSGDm
+from lpss.active import ATTRIBUTE
+from lpss.engine.pattern import Pattern
 from lpss.optim import backends, c_step, triton_step
 from lpss.optim.backends import expected_code_path, memory_rows
 
@@ -96,3 +99,35 @@ def test_channels_last_tensors_are_rows_in_one_order_of_memory(kernel_size):
     mixed = (weight, torch.randn(8, 4, 3, 3))
     if kernel_size == 3:
         assert memory_rows(mixed) is mixed, "rows in two orders of memory would pair wrong weights"
+
+
+@BOTH
+@pytest.mark.parametrize("density", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("shape", [(7, 5), (3, 4, 2, 2), (5, 1), (2, 300)])
+def test_active_entries_alone_move_as_the_weight_that_is_zero_elsewhere(optimizer_class, shape, density):
+    """With a neuron that has none, one whose gradient is zero, and one whose gradient is not finite."""
+    draw = torch.Generator().manual_seed(0)
+    mask = torch.rand(shape, generator=draw) < density
+    mask[1] = False
+    pattern = Pattern(mask)
+    whole = torch.nn.Parameter(torch.randn(shape, generator=draw) * mask)
+    optimizers = [optimizer_class([whole], lr=0.1, p=1.3)]
+    optimizers.append(copy.deepcopy(optimizers[0]))
+    (active,) = optimizers[1].param_groups[0]["params"]
+    active.data = pattern.gather(active)
+    setattr(active, ATTRIBUTE, pattern)
+    for step in range(4):
+        whole.grad = torch.randn(shape, generator=draw) * mask
+        whole.grad[0] *= step % 2
+        if step == 2:
+            whole.grad[-1][mask[-1]] = float("nan")
+        active.grad = pattern.gather(whole.grad)
+        for optimizer in optimizers:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                optimizer.step()
+            assert len(caught) == bool(step == 2 and mask[-1].any())
+    assert optimizers[0].nonfinite_neurons == optimizers[1].nonfinite_neurons == bool(mask[-1].any())
+    torch.testing.assert_close(pattern.expand(active), whole.detach(), rtol=1e-4, atol=1e-6)
+    for key, value in optimizers[1].state[active].items():
+        torch.testing.assert_close(pattern.expand(value), optimizers[0].state[whole][key], rtol=1e-4, atol=1e-6)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
+import lpss
 from lpss import LpSGD, LpSGDm, Static, param_groups
 from lpss.sparse.distributions import active_counts
 from lpss.sparse.methods import METHODS
@@ -112,6 +113,10 @@ class Run:
         self.method.attach()
         return self
 
+    def accelerate(self):
+        lpss.accelerate(self.net, self.method)
+        return self
+
     def saved(self):
         file = io.BytesIO()
         parts = {"net": self.net, "optimizer": self.optimizer, "method": self.method}
@@ -150,6 +155,14 @@ def check_step(run):
             alive = mask.flatten(1).any(1)
             norms = weight.flatten(1).abs().pow(P).sum(1).pow(1 / P)
             assert ((norms[alive] - 1).abs() < 1e-5).all()
+
+
+def check_sparse(run):
+    """Weights, gradients and state hold as many entries as the masks have."""
+    for name, active in run.method.masks.active().items():
+        parameter = run.method.masks.layers[name].parameter
+        state = [x for x in run.optimizer.state[parameter].values() if torch.is_tensor(x) and x.dim()]
+        assert all(x.shape == (active,) for x in (parameter, parameter.grad, *state))
 
 
 def same(a, b):
@@ -211,6 +224,20 @@ def test_every_kind_of_loop_does_the_same_bit_by_bit(row, optimizer):
     )
     for other in others:
         same(first, other)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lpsgd_m"])
+@pytest.mark.parametrize("row", ["static", "rigl", "snip", "gmp", "lpss", "lpss grace"])
+def test_every_kind_of_loop_does_the_same_bit_by_bit_with_an_accelerated_net(row, optimizer):
+    runs = [Run(row, optimizer, "mlp").accelerate().train(20, check_sparse)]
+    for loop in list(LOOPS)[1:]:
+        runs.append(Run(row, optimizer, "mlp").accelerate())
+        if "attached" in loop:
+            runs[-1].attach()
+        runs[-1].train(20, check_sparse, loop)
+    runs.append(Run(row, optimizer, "mlp").attach().accelerate().train(20, check_sparse, "attached"))
+    for run in runs[1:]:
+        same(runs[0], run)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
