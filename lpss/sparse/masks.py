@@ -53,10 +53,11 @@ class Masks(Mapping):
 
     def _pair(self) -> None:
         """Every parameter with its mask in the parameter's own layout."""
-        self._pairs = [
-            (layer.parameter, None if (mask := self._masks[name]) is None else layer.view(mask))
-            for name, layer in self.layers.items()
-        ]
+        self._pairs = [(layer.parameter, self._view(name)) for name, layer in self.layers.items()]
+
+    def _view(self, name: str) -> Tensor | None:
+        mask = self._masks[name]
+        return None if mask is None else self.layers[name].view(mask)
 
     def __getitem__(self, name: str) -> Tensor:
         mask = self._masks[name]
@@ -67,13 +68,19 @@ class Masks(Mapping):
 
     def release(self, name: str) -> None:
         """Keep no mask of a layer whose parameter holds its active entries alone (lpss/active.py)."""
-        self._masks[name] = None
-        self._pair()
+        self._keep(name, None)
 
     def restore(self, name: str) -> None:
         """Keep the layer's mask again; call it before its parameter is made whole."""
-        self._masks[name] = self[name]
-        self._pair()
+        self._keep(name, self[name])
+
+    def _keep(self, name: str, mask: Tensor | None) -> None:
+        self._masks[name] = mask
+        index = list(self._masks).index(name)
+        self._pairs[index] = (
+            self._pairs[index][0],
+            self._view(name),
+        )  # the weight that was masked: `changed` looks at it
 
     def __iter__(self):
         return iter(self._masks)

@@ -35,7 +35,7 @@ def test_entries_are_in_the_order_neuron_tap_channel_and_the_other_order_is_chan
     backward = sorted(places, key=lambda at: (at[1], at[2:], at[0]))
     numbers = torch.arange(mask.numel()).view(shape)
     assert pattern.flat.tolist() == [numbers[at].item() for at in forward]
-    assert [forward[index] for index in pattern.order.tolist()] == backward
+    assert [forward[index] for index in pattern.turned[1].tolist()] == backward
     counts = mask.flatten(1).sum(1)
     assert pattern.rows.starts.diff().tolist() == counts.tolist() and pattern.rows.starts[0] == 0
     assert pattern.rows.longest == counts.max() and len(pattern) == mask.sum()
@@ -60,7 +60,7 @@ def test_a_copy_is_the_same_and_makes_its_own_plans(way):
     pattern = Pattern(random_mask((4, 3, 3, 3)))
     plans = pattern.plans(GEOMETRIES[0])
     other = way(pattern)
-    assert torch.equal(other.mask(), pattern.mask()) and torch.equal(other.order, pattern.order)
+    assert torch.equal(other.mask(), pattern.mask()) and torch.equal(other.turned[1], pattern.turned[1])
     assert other.plans(GEOMETRIES[0]) is not plans
     assert pattern.plans(Geometry(6, 7, (3, 3), (1, 1), (1, 1))) is plans  # is made once
 

@@ -18,7 +18,9 @@ def make_site(module, density=0.4):
     module.weight.grad = torch.randn_like(module.weight) * mask
     state = {name: torch.randn_like(module.weight) * mask for name in ("v", "mu")}
     state |= {"step": torch.tensor(3.0), "row": torch.randn(len(mask)), "none": None}
-    return Site(module, "layer", None), state, mask
+    site = Site(module, "layer")
+    site.state = lambda: state
+    return site, state, mask
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
@@ -30,18 +32,18 @@ def test_closing_and_opening_gives_back_every_bit_in_the_same_memory_order(layer
     parameter = layer._parameters["weight"]
     whole = [parameter.detach().clone(), parameter.grad.clone(), state["v"].clone(), state["mu"].clone()]
     version = parameter._version
-    site.close(pattern := Pattern(mask), state)
+    site.close(pattern := Pattern(mask))
     closed = [parameter.data, parameter.grad, state["v"], state["mu"]]
     assert all(torch.equal(x, pattern.gather(y)) for x, y in zip(closed, whole, strict=True))
     assert active_entries(parameter) is pattern and site.pattern is pattern
     assert state["step"] == 3.0 and state["row"].shape == mask.shape[:1] and state["none"] is None
-    site.open(state)
+    site.open()
     opened = [parameter.data, parameter.grad, state["v"], state["mu"]]
     for x, y in zip(opened, whole, strict=True):
         assert torch.equal(x, y) and x.stride() == y.stride()
     assert active_entries(parameter) is None and site.pattern is None and layer._parameters["weight"] is parameter
     assert parameter._version == version  # nothing was written to, as far as masks are concerned
-    site.open(state)
+    site.open()
     assert torch.equal(parameter, whole[0])
 
 
@@ -53,11 +55,11 @@ def test_a_weight_can_be_closed_while_the_graph_of_the_step_before_is_still_ther
     layer.weight.grad = None
     parameter = layer.weight
     for _ in range(3):
-        site.close(pattern := Pattern(mask), state)
+        site.close(pattern := Pattern(mask))
         (parameter * torch.ones(len(pattern))).sum().backward()
         assert parameter.grad.shape == (len(pattern),)
         parameter.grad = None
-        site.open(state)
+        site.open()
         parameter.sum().backward()
         assert parameter.grad.shape == (5, 7)
         parameter.grad = None
