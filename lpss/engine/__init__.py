@@ -5,6 +5,9 @@ layout.py      activations with the batch innermost
 products.py    products with active weights, by the C code (lpss/native) or by torch's CSR products
 functions.py   the same for autograd, and batch normalisation
 modules.py     Linear, Conv2d and what stands between them
+weight_copy.py what is read of a weight that holds its active entries alone
 site.py        a layer's weight: whole, or its active entries alone
-accelerate.py  a net and its method together
+accelerate.py  a net and its method together;  inference.py: a trained net
+rule.py        up to which density a layer is faster so, measured
+memory.py      freed memory that is used again
 """
