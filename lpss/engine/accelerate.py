@@ -126,7 +126,6 @@ class Acceleration:
         self._loading = False
         self.close_one(site)
 
-    @torch.inference_mode(False)
     @torch.no_grad()
     def close_one(self, site: Site) -> None:
         """As `close`, of one layer. One with weights off its mask stays whole until a step has repaired it."""

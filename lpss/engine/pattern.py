@@ -19,6 +19,7 @@ from lpss.native import loader
 NEAR = 2**19  # bytes of what is read that should stay in the processor's second cache
 LINE = 512  # bytes of a channel and pixel, of the part of a batch that is computed at once
 LARGEST = 2**31 - 1  # what the kernels' indices can count to
+PLANS = 16  # of a layer that are kept, for images of so many sizes
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,8 @@ class Pattern:
     def plans(self, geometry: Geometry) -> tuple[Plan, Plan]:
         """For y from x (and the weights' gradient from both), and for the gradient of x from that of y."""
         if geometry not in self._plans:
+            if len(self._plans) == PLANS:
+                del self._plans[next(iter(self._plans))]
             self._plans[geometry] = (self._forward(geometry), self._backward(geometry))
         return self._plans[geometry]
 

@@ -43,7 +43,10 @@ class Masks(Mapping):
             dense = "; ".join(f"{name}: {reason}" for name, reason in self.coverage.dense.items())
             raise UsageError(f"mask.exclude={list(exclude)} leaves no trainable layer to mask ({dense})")
         if any(active_entries(layer.parameter) is not None for layer in self.layers.values()):
-            raise UsageError("the net is accelerated by its method: call undo() before another method is made for it")
+            raise UsageError(
+                "the net keeps its active weights alone (lpss.accelerate): call undo() before another method is made "
+                "for it, or before it is copied"
+            )
         # None of a layer that holds its active entries alone: they tell the mask.
         self._masks: dict[str, Tensor | None]
         self._masks = {name: torch.ones_like(layer.weight) for name, layer in self.layers.items()}

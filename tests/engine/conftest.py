@@ -102,6 +102,13 @@ class Run:
             getattr(self, part).load_state_dict(copy.deepcopy(state))
         return self
 
+    def fits(self):
+        """Whether the optimizer's state has the shapes of the parameters, be they whole or their active entries."""
+        tensors = [
+            (x, param) for param, state in self.optimizer.state.items() for x in state.values() if torch.is_tensor(x)
+        ]
+        return all(x.shape == param.shape for x, param in tensors if x.dim())
+
     def sparse(self):
         """Names of the layers whose parameter holds its active entries alone, which must be what the masks say."""
         closed = [

@@ -213,7 +213,9 @@ def test_training_goes_on_bitwise_from_files_that_are_loaded_in_any_order(make, 
     for order in permutations(parts):
         run = make(method, optimizer, sparsity=0.5 if method == "rigl" else 0.6)  # other masks than the saved ones
         _ = attached and run.method.attach()
-        run.train(3).load({part: saved[part] for part in order})
+        run.train(3)
+        for part in order:
+            assert run.load({part: saved[part]}).fits()
         if method == "rigl":
             run.method.sparsity = 0.6
         run.train(8)
@@ -436,6 +438,9 @@ def test_what_cannot_be_accelerated_is_refused(make):
         lpss.accelerate(nn.DataParallel(other.net), other.method)
     with pytest.raises(UsageError, match="call undo\\(\\) before another method is made"):
         METHODS["static"](run.net, run.optimizer, sparsity=0.5, total_steps=10)
+    copied = copy.deepcopy(run.net)
+    with pytest.raises(UsageError, match="or before it is copied"):
+        METHODS["static"](copied, torch.optim.SGD(copied.parameters(), lr=0.1), sparsity=0.5, total_steps=10)
 
 
 def plain_net():

@@ -373,6 +373,11 @@ def test_in_a_sequence_a_norm_does_the_relu_that_comes_next_and_no_other(inplace
     assert calls == [False, False]
 
 
+def test_an_empty_sequence_gives_back_its_input():
+    x = torch.ones(2, 3)
+    assert fast(nn.Sequential())(x) is x
+
+
 @pytest.mark.parametrize("index", [1, 2])
 @pytest.mark.parametrize("hook", ["register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook"])
 def test_hooks_see_what_they_would_see_in_torchs_own_net(hook, index):

@@ -65,6 +65,14 @@ def test_a_copy_is_the_same_and_makes_its_own_plans(way):
     assert pattern.plans(Geometry(6, 7, (3, 3), (1, 1), (1, 1))) is plans  # is made once
 
 
+def test_images_of_many_sizes_do_not_fill_the_memory():
+    pattern = Pattern(random_mask((4, 3, 3, 3)))
+    sizes = [Geometry(side, side, (3, 3)) for side in range(3, 23)]
+    plans = [pattern.plans(size) for size in sizes]
+    assert pattern.plans(sizes[-1]) is plans[-1] and pattern.plans(sizes[-16]) is plans[-16]
+    assert pattern.plans(sizes[0]) is not plans[0]  # made again
+
+
 def test_a_weight_with_more_entries_than_can_be_counted_is_refused(monkeypatch):
     monkeypatch.setattr(pattern_module, "LARGEST", 34)
     with pytest.raises(UsageError, match="a weight of shape \\(5, 7\\) has more entries than"):
