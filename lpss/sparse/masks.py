@@ -73,6 +73,7 @@ class Masks(Mapping):
         """Keep no mask of a layer whose parameter holds its active entries alone (lpss/active.py)."""
         self._keep(name, None)
 
+    @torch.inference_mode(False)
     def restore(self, name: str) -> None:
         """Keep the layer's mask again; call it before its parameter is made whole."""
         self._keep(name, self[name])
