@@ -1,0 +1,399 @@
+"""The section on sparse.json in outputs/bench/README.md, and its picture."""
+
+import statistics
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from bench_tables import about, span, table
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from lpss.report.figures import COLOURS, MARKERS
+from lpss.report.plotting import STYLE, save
+
+SPARSITIES = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
+_BATCH_32, _BATCH_128 = {0.9: 3.5, 0.95: 6, 0.98: 10}, {0.9: 5, 0.95: 9, 0.98: 20}
+_CONV = {0.9: 3, 0.95: 4.5}
+# (part, cell's name, batch) -> sparsity -> how many times faster than dense it was meant to become.
+GOALS = {
+    **{("layers", f"{size}", 32): _BATCH_32 for size in ("256x256", "512x512", "1024x1024", "1024x3072")},
+    **{("layers", f"{size}", 128): _BATCH_128 for size in ("256x256", "512x512", "1024x1024", "1024x3072")},
+    **{("conv", name, 128): _CONV for name in ("32 channels, 32x32", "64 channels, 16x16", "128 channels, 8x8")},
+    ("steps", "Nerva's MLP", 100): {0.9: 4, 0.95: 7, 0.99: 12},
+    ("steps", "letter MLP", 128): {0.9: 3},
+    ("steps", "letter MLP, BatchNorm", 128): {0.9: 2.5},
+    ("steps", "WRN-22-2", 128): {0.9: 2.5, 0.95: 3.5},
+    ("inference", "1024-1024-1024-10", 1): {0.9: 4},
+    ("inference", "1024-1024-1024-10", 128): {0.9: 4},
+}
+AUTO = 0.95  # of the speed of train.backend=dense: what train.backend=auto may not fall below
+NERVA = {0.9: 1.7, 0.95: 2.5, 0.99: 4.3}
+GPU = """\
+On GPUs no: masks are applied to dense kernels there, which need as many operations for a sparse net as for the dense
+one, and the method's own work comes on top. We know of nothing that trains nets faster there from unstructured sparse
+weights at these sparsities: NVIDIA calls sparse products
+[not competitive below .95](https://developer.nvidia.com/blog/accelerating-matrix-multiplication-with-block-sparse-format-and-nvidia-tensor-cores/),
+and the kernels of [Gale et al. 2020](https://arxiv.org/abs/2006.10901), made for such nets, reach 27 % of a V100's
+float32 peak, without its tensor cores."""
+
+
+def answer(data: dict | None) -> str:
+    """Whether sparse training is faster than dense."""
+    cells = [] if data is None else data["cells"]
+    gains = [cell["speed_up"]["ours 0.9"] for cell in cells if cell["part"] == "steps"]
+    if not gains:
+        return GPU
+    auto = [ratio for cell in cells if cell["part"] == "auto" for ratio in _to_masked(cell).values()]
+    least = f", never less than {min(auto):.2f} times as fast as `dense`" if auto else ""
+    return f"""Yes, on CPUs, with `train.backend=auto` or `lpss.accelerate`: nets then
+compute from their active weights alone, forward and backward. At sparsity .9 a whole training step is {span(gains, 1)}
+times as fast as dense float32 here; `auto`, which leaves layers dense where that is faster, was over all models of
+Table 4 at sparsities .5 to .9{least}.
+{GPU}"""
+
+
+def section(data: dict) -> str:
+    cells = data["cells"]
+    others = [cell["others"] for cell in cells]
+    disturbed = sum(one > 0.1 for one in others)
+    quiet = f"Other programs kept {statistics.median(others):.1f} cores busy meanwhile (median over cells)"
+    quiet += (
+        f", more than a tenth of one in {disturbed} of {len(cells)} cells: provisional numbers." if disturbed else "."
+    )
+    lab = (
+        f"[SparseLab](https://pypi.org/project/sparselab/) {data['sparselab']}" if data["sparselab"] else "no SparseLab"
+    )
+    parts = [write(cells) for part, write in PARTS.items() if any(cell["part"] == part for cell in cells)]
+    return f"""## Sparse nets on CPUs
+
+{about(data, "sparse.json", "python scripts/bench_sparse.py --json outputs/bench/sparse.json")}
+
+How many times faster than dense float32: ratios of best rounds ({_medians(cells)}).
+{quiet}
+
+*Ours*: `lpss.accelerate`, all layers sparse, Python's and autograd's time included. *bfloat16*: dense under autocast.
+*Masked*: dense products and masked gradients, which is `train.backend=dense`. *CSR*: torch's own sparse matrices,
+activations in the same layout as ours. Masks are random and do not change. Here with {lab}.
+{_goals(cells)}
+
+![speed-up against sparsity, of layers and of whole training steps](sparse.png)
+
+{chr(10).join(parts)}"""
+
+
+def _medians(cells: list[dict]) -> str:
+    """How far ratios of medians are from them, for ours."""
+    apart = [
+        abs(cell["median_speed_up"][name] / value - 1)
+        for cell in cells
+        for name, value in cell.get("speed_up", {}).items()
+        if name.startswith("ours")
+    ]
+    return f"those of medians differ by {100 * statistics.median(apart):.0f} % in the median" if apart else "-"
+
+
+def _goals(cells: list[dict]) -> str:
+    """How many goals were reached, by threads."""
+    lines = []
+    for threads in dict.fromkeys(cell["threads"] for cell in cells):
+        pairs = [
+            (cell["speed_up"][f"ours {sparsity}"], goal)
+            for cell in cells
+            if cell["threads"] == threads
+            for sparsity, goal in goals_of(cell).items()
+        ]
+        reached = sum(value >= goal for value, goal in pairs)
+        lines += [f"{reached} of {len(pairs)} with {threads} threads"] if pairs else []
+    return f"Goals reached: {', '.join(lines)}." if lines else ""
+
+
+def goals_of(cell: dict) -> dict[float, float]:
+    return GOALS.get((cell["part"], cell["name"], cell["batch"]), {})
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def of_part(cells: list[dict], part: str) -> Iterator[dict]:
+    """Cells of the same name beside each other."""
+    chosen = [cell for cell in cells if cell["part"] == part]
+    names = list(dict.fromkeys((cell["name"], cell["batch"]) for cell in chosen))
+    return iter(sorted(chosen, key=lambda cell: (names.index((cell["name"], cell["batch"])), cell["threads"])))
+
+
+def ratio(value: float | None, goal: float | None = None) -> str:
+    if value is None:
+        return "-"
+    text = f"{value:.2f}" if value < 10 else f"{value:.1f}"
+    return text if goal is None else f"{text} (goal {goal:g}{'' if value >= goal else ' missed'})"
+
+
+def speed(cell: dict, name: str, sparsity: float | None = None) -> str:
+    return ratio(cell["speed_up"].get(name if sparsity is None else f"{name} {sparsity}"))
+
+
+def ours(cell: dict) -> list[str]:
+    """One for each sparsity, beside its goal."""
+    goals = goals_of(cell)
+    return [ratio(cell["speed_up"].get(f"ours {sparsity}"), goals.get(sparsity)) for sparsity in SPARSITIES]
+
+
+def place(cell: dict) -> list[str]:
+    return [cell["name"], str(cell["batch"]), str(cell["threads"])]
+
+
+def short(sparsity: float) -> str:
+    return f"{sparsity:g}".removeprefix("0")
+
+
+OURS = [f"ours {short(sparsity)}" for sparsity in SPARSITIES]
+
+
+def layers(cells: list[dict]) -> str:
+    lines = [
+        [*place(cell), f"{cell['ms']['dense']:.2f}", speed(cell, "bfloat16"), speed(cell, "masked"), *ours(cell)]
+        for cell in of_part(cells, "layers")
+    ]
+    head = ["inputs x outputs", "batch", "threads", "dense ms", "bfloat16", "masked", *OURS]
+    kinds = {"csr": "CSR", "sparselab": "SparseLab", "ours": "ours", "ours bare": "products alone"}
+    chosen = (0.5, 0.9, 0.98)
+    others = [
+        [*place(cell), *(speed(cell, kind, sparsity) for sparsity in chosen for kind in kinds)]
+        for cell in of_part(cells, "layers")
+    ]
+    names = [f"{name} {short(sparsity)}" for sparsity in chosen for name in kinds.values()]
+    return f"""### Linear layers
+
+Forward pass and both gradients, activations in the layout in which a layer hands them to the next.
+
+{table(head, lines)}
+The same beside other sparse code. *Products alone*: our three products without autograd, against three `torch.mm`.
+
+{table([*head[:3], *names], others)}"""
+
+
+def conv(cells: list[dict]) -> str:
+    lines = [
+        [
+            *place(cell),
+            f"{cell['ms']['dense NCHW']:.1f}",
+            f"{cell['ms']['dense']:.1f}",
+            speed(cell, "bfloat16"),
+            speed(cell, "masked"),
+            *ours(cell),
+        ]
+        for cell in of_part(cells, "conv")
+    ]
+    head = ["convolution", "batch", "threads", "NCHW ms", "channels_last ms", "bfloat16", "masked", *OURS]
+    return f"""### 3x3 convolutions
+
+Likewise; ratios are to the better of the two dense ones.
+
+{table(head, lines)}"""
+
+
+def steps(cells: list[dict]) -> str:
+    lines = [
+        [
+            *place(cell),
+            f"{min(cell['ms']['dense'], cell['ms'].get('dense NCHW', 1e9)):.2f}",
+            *(speed(cell, name) for name in ("bfloat16", "masked")),
+            *(speed(cell, name, 0.9) for name in ("csr", "sparselab")),
+            *ours(cell),
+        ]
+        for cell in of_part(cells, "steps")
+    ]
+    head = ["net", "batch", "threads", "dense ms", "bfloat16", "masked", "CSR .9", "SparseLab .9", *OURS]
+    on_sphere = [
+        [
+            *place(cell),
+            f"{cell['ms']['dense lpsgd_m']:.2f}",
+            *(speed(cell, "ours lpsgd_m", sparsity) for sparsity in SPARSITIES),
+        ]
+        for cell in of_part(cells, "steps")
+    ]
+    nerva = ", ".join(f"{value:g} at {short(sparsity)}" for sparsity, value in NERVA.items())
+    return f"""### Training steps
+
+zero_grad, forward pass, cross-entropy, backward pass, masks, and torch's fused SGD with Nesterov momentum.
+*Nerva's MLP* is 3072-1024-512-10 with ReLU; [Nerva](https://github.com/wiegerw/nerva) itself reports {nerva}
+for a whole epoch of it, against PyTorch.
+
+{table(head, lines)}
+With LpSGD-m (p = 1.2) instead of SGD, dense and sparse:
+
+{table(["net", "batch", "threads", "dense ms", *OURS], on_sphere)}"""
+
+
+def _to_masked(cell: dict) -> dict[str, float]:
+    """How many times faster `auto` is than train.backend=dense, by name."""
+    return {name: cell["ms"]["masked"] / ms for name, ms in cell["ms"].items() if name.startswith("auto")}
+
+
+def auto(cells: list[dict]) -> str:
+    chosen = list(of_part(cells, "auto"))
+    sparsities = [name.split()[1] for name in _to_masked(chosen[0])]
+    lines = [
+        [
+            *place(cell),
+            f"{cell['ms']['masked']:.2f}",
+            speed(cell, "masked"),
+            *(
+                f"{ratio(_to_masked(cell)[f'auto {sparsity}'])} ({cell['sparse_layers'][f'auto {sparsity}']})"
+                for sparsity in sparsities
+            ),
+        ]
+        for cell in chosen
+    ]
+    head = ["data set", "batch", "threads", "backend=dense ms", "of dense SGD"]
+    head += [f"auto {short(float(sparsity))}" for sparsity in sparsities]
+    worst = min(
+        (value, cell["name"], cell["threads"], name) for cell in chosen for name, value in _to_masked(cell).items()
+    )
+    value, name, threads, at = worst
+    verdict = "reached" if value >= AUTO else "missed"
+    return f"""### train.backend=auto
+
+Steps of the data sets' own models, static masks: how many times faster than `train.backend=dense`, and how many of the
+masked layers compute sparse. *Of dense SGD*: the speed of `backend=dense` relative to training without masks.
+
+{table(head, lines)}
+The smallest is {value:.2f} ({name}, {threads} threads, {at}; goal {AUTO}: {verdict})."""
+
+
+def memory(cells: list[dict]) -> str:
+    lines = []
+    for cell in of_part(cells, "memory"):
+        dense = {kind: _held(cell["bytes"][kind]) for kind in ("dense", "dense lpsgd_m") if kind in cell["bytes"]}
+        for name, row in cell["bytes"].items():
+            base = dense["dense lpsgd_m" if "lpsgd_m" in name else "dense"]
+            numbers = [*(row[kind] for kind in HELD), _held(row)]
+            numbers = [f"{number / 1e6:.2f}" for number in numbers] + [f"{100 * _held(row) / base:.0f} %"]
+            peaks = [f"{row[kind] / 1e6:.0f}" for kind in ("peak", "step_peak")]
+            lines.append([cell["name"], name.replace("lpsgd_m", "LpSGD-m"), *numbers, *peaks])
+    head = ["net", "", *HELD, "sum", "of dense", "peak", "peak of steps"]
+    return f"""### Memory
+
+MB that lie in memory between two steps: 4 bytes each for weights, gradients, momentum (LpSGD-m: 8) and masks, and
+*index*, where active weights are. *Peak*: by how much a process of its own grows from before the net is made to the
+third step, with activations and everything temporary; *peak of steps*: by how much the steps raise it above what
+making the net took.
+
+{table(head, lines, left=2)}"""
+
+
+HELD = ("weights", "gradients", "optimizer", "masks", "index")
+
+
+def _held(row: dict) -> int:
+    return sum(row[kind] for kind in HELD)
+
+
+def inference(cells: list[dict]) -> str:
+    lines = [
+        [
+            *place(cell),
+            f"{cell['ms']['dense']:.3f}",
+            speed(cell, "bfloat16"),
+            *(speed(cell, name, 0.9) for name in ("csr", "sparselab")),
+            *ours(cell),
+        ]
+        for cell in of_part(cells, "inference")
+    ]
+    head = ["net", "batch", "threads", "dense ms", "bfloat16", "CSR .9", "SparseLab .9", *OURS]
+    return f"""### Inference
+
+Forward passes in evaluation mode, without gradients.
+
+{table(head, lines)}"""
+
+
+def runs(cells: list[dict]) -> str:
+    lines = []
+    for cell in of_part(cells, "runs"):
+        dense, automatic = (cell["runs"][name] for name in ("dense", "auto"))
+        seconds = [min(row["seconds"]) for row in (dense, automatic)]
+        accuracies = [f"{statistics.mean(row['accuracy']):.4f}" for row in (dense, automatic)]
+        gain = ratio(seconds[0] / seconds[1])
+        lines.append([cell["name"], str(cell["threads"]), *(f"{one:.1f}" for one in seconds), gain, *accuracies])
+    head = ["run", "threads", "dense s", "auto s", "times faster", "accuracy, dense", "auto"]
+    return f"""### Whole runs
+
+`lpss-train` at sparsity .9, seed 0, from the first step to the last, evaluation included, under `train.backend=dense`
+and `auto`.
+
+{table(head, lines)}"""
+
+
+PARTS: dict[str, Callable[[list[dict]], str]] = {
+    "layers": layers,
+    "conv": conv,
+    "steps": steps,
+    "auto": auto,
+    "memory": memory,
+    "inference": inference,
+    "runs": runs,
+}
+
+
+# --- the picture ----------------------------------------------------------------------------------------------------
+
+DRAWN = {  # panel -> part, and the cells drawn of it (all where it has none of them)
+    "One layer": {"layers": [("1024x1024", 128)], "conv": [("64 channels, 16x16", 128)]},
+    "A whole training step": {"steps": [("Nerva's MLP", 100), ("letter MLP", 128), ("WRN-22-2", 128)]},
+}
+BASELINES = {"csr": ("torch CSR", ":"), "sparselab": ("SparseLab", "--")}  # of a panel's first cell
+
+
+def draw(data: dict, path: Path) -> None:
+    """Speed-up against sparsity with the fewest threads, of ours and other sparse code; dense is 1."""
+    threads = min(cell["threads"] for cell in data["cells"])
+    with rc_context(STYLE | {"axes.grid.axis": "both"}):
+        figure = Figure(figsize=(9.5, 4.2), layout="constrained")
+        for axes, (title, parts) in zip(figure.subplots(1, 2, sharey=True), DRAWN.items(), strict=True):
+            chosen = []
+            for part, wanted in parts.items():
+                cells = [cell for cell in data["cells"] if cell["part"] == part and cell["threads"] == threads]
+                found = [cell for cell in cells if (cell["name"], cell["batch"]) in wanted]
+                chosen += found or cells
+            _panel(axes, chosen)
+            axes.set_title(f"{title}, {threads} thread{'s' * (threads > 1)}", loc="left", weight="bold")
+        figure.supylabel("times faster than dense float32", fontsize=9)
+        save(figure, path)
+
+
+def _panel(axes: Axes, cells: Iterable[dict]) -> None:
+    for number, cell in enumerate(cells):
+        label = {"layers": "Linear ", "conv": "3x3 conv, "}.get(cell["part"], "") + cell["name"]
+        look = {"color": COLOURS[number], "marker": MARKERS[number], "markersize": 5, "linewidth": 1.8}
+        axes.plot(*_curve(cell, "ours"), label=label, **look)
+        for kind, (name, style) in BASELINES.items() if number == 0 else ():
+            places, values = _curve(cell, kind)
+            if places:
+                axes.plot(
+                    places, values, linestyle=style, color=COLOURS[number], linewidth=1.2, label=f"{name}, the same"
+                )
+    axes.axhline(1, color="black", linewidth=1)
+    axes.annotate("dense", (1, 1), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
+    axes.set(xlim=(1.8, 115), xscale="log")
+    axes.set_yscale("log")
+    ticks = [1 / (1 - sparsity) for sparsity in SPARSITIES]
+    axes.xaxis.set(major_locator=FixedLocator(ticks), minor_locator=NullLocator())
+    axes.set_xticklabels([short(sparsity) for sparsity in SPARSITIES])
+    numbers = [0.5, 1, 2, 4, 8, 16, 32]
+    axes.yaxis.set(major_locator=FixedLocator(numbers), minor_locator=NullLocator())
+    axes.set_yticklabels([f"{number:g}" for number in numbers])
+    axes.set_xlabel("sparsity")
+    axes.legend(frameon=False, loc="upper left")
+
+
+def _curve(cell: dict, kind: str) -> tuple[list[float], list[float]]:
+    """(1 / density, speed-up) of one kind."""
+    points = [
+        (1 / (1 - sparsity), cell["speed_up"][f"{kind} {sparsity}"])
+        for sparsity in SPARSITIES
+        if f"{kind} {sparsity}" in cell["speed_up"]
+    ]
+    return [place for place, _ in points], [value for _, value in points]
