@@ -12,7 +12,7 @@ from lpss.engine.pattern import Pattern
 from lpss.engine.site import Site
 from lpss.errors import UsageError
 from lpss.layers import unwrap
-from lpss.optim.protocol import latent_weights, steps_by_entries
+from lpss.optim.protocol import steps_by_entries
 from lpss.sparse.methods.base import Method
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,6 @@ class Acceleration:
         site.waiting = False
         if self.limits is not None and mask.count_nonzero() > self.limits[site.name] * mask.numel():
             return
-        latent_weights(self.method.optimizer).latent(site.parameter)  # is made when it is first asked for
         site.close(Pattern(mask), self.state_of(site))
 
     def state_of(self, site: Site) -> dict:
