@@ -12,7 +12,7 @@ from lpss.engine.pattern import Pattern
 from lpss.engine.site import Site
 from lpss.errors import UsageError
 from lpss.layers import unwrap
-from lpss.optim.protocol import latent_weights, steps_by_entries
+from lpss.optim.protocol import steps_by_entries
 from lpss.sparse.methods.base import Method
 
 log = logging.getLogger(__name__)
@@ -141,7 +141,6 @@ class Acceleration:
         pattern = Pattern(mask)
         if pattern.gather(site.parameter).count_nonzero() != site.parameter.count_nonzero():
             return  # there are weights off the mask
-        latent_weights(self.method.optimizer).latent(site.parameter)  # is made when it is first asked for
         site.close(pattern)
         self.method.masks.release(site.name)
 
