@@ -78,7 +78,11 @@ class CsrLinear(nn.Module):
         self.order = turned.values() - 1
         self.matrix, self.turned = (
             torch.sparse_csr_tensor(
-                each.crow_indices().int(), each.col_indices().int(), torch.empty(len(self.order)), each.shape
+                each.crow_indices().int(),
+                each.col_indices().int(),
+                torch.empty(len(self.order)),
+                each.shape,
+                check_invariants=False,
             )
             for each in (matrix, turned)
         )

@@ -77,6 +77,7 @@ def test_whole_runs_are_timed_under_both_backends(python, tmp_path):
     assert "| digits, static | 1 |" in (tmp_path / "README.md").read_text()
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR")  # "is in beta state"
 def test_torchs_sparse_matrices_take_part_with_a_right_layer(scripts):
     from bench_contestants import CsrLinear
 
