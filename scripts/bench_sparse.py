@@ -56,7 +56,8 @@ from lpss.models.base import choose_model
 from lpss.train.environment import device_name
 
 SPARSITIES = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
-TURN = 0.003  # seconds
+TURN = 0.01  # seconds
+LONG = 0.03  # seconds of a call that fills the caches itself
 REST = 0.03  # seconds until the threads of a library that has its own stop spinning
 LEAST = 3  # rounds
 QUIET = 0.1  # cores that others may keep busy
@@ -108,19 +109,16 @@ class Cell:
 def take_turns(contestants: Mapping[str, Run], seconds: float) -> dict[str, list[float]]:
     """Contestant -> milliseconds of a call, by round."""
     order = sorted(contestants, key=_has_own_threads)
-    calls = {}
-    for name in order:
-        fastest = min(_seconds(contestants[name], 1) for _ in range(2))  # the first makes state
-        calls[name] = max(1, int(TURN / fastest))
+    fastest = {name: min(_seconds(contestants[name], 1) for _ in range(2)) for name in order}  # the first makes state
     times: dict[str, list[float]] = {name: [] for name in contestants}
     begun, rounds = time.perf_counter(), 0
     while rounds < (LEAST if seconds else 1) or time.perf_counter() - begun < seconds:
         for before, name in zip((order[-1], *order[:-1]), order, strict=True):
             if _has_own_threads(before) != _has_own_threads(name):
                 time.sleep(REST)
-            if calls[name] > 1:
-                contestants[name]()  # has the caches filled again
-            times[name].append(1e3 * _seconds(contestants[name], calls[name]))
+            if fastest[name] < LONG:
+                contestants[name]()  # refills the caches, which were the others'
+            times[name].append(1e3 * _seconds(contestants[name], max(1, int(TURN / fastest[name]))))
         rounds += 1
     return times
 
