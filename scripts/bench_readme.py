@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write outputs/bench/README.md, the benchmark tables in words, from the json files beside it.
+"""Write outputs/bench/README.md, the benchmark tables in words, from the json and csv files beside it.
 
     python scripts/bench_readme.py [FOLDER]
 
@@ -11,7 +11,9 @@ import argparse
 import json
 from pathlib import Path
 
+import bench_early_readme
 import bench_sparse_readme
+import pandas as pd
 from bench_tables import about, span, table
 
 BENCH = Path(__file__).resolve().parents[1] / "outputs" / "bench"
@@ -38,14 +40,14 @@ def main() -> None:
 
 
 def readme(folder: Path) -> str:
-    """The README of the json files that are in the folder."""
-    found = {name: read(folder / f"{name}.json") for name in SECTIONS if (folder / f"{name}.json").exists()}
-    head = HEAD.format(answer=bench_sparse_readme.answer(found.get("sparse")))
+    """The README of the files that are in the folder."""
+    found = {name: read(folder / name) for name in SECTIONS if (folder / name).exists()}
+    head = HEAD.format(answer=bench_sparse_readme.answer(found.get("sparse.json")))
     return "\n".join([head, *(SECTIONS[name](data) for name, data in found.items())])
 
 
-def read(file: Path) -> dict:
-    return json.loads(file.read_text(encoding="utf-8"))
+def read(file: Path) -> dict | pd.DataFrame:
+    return pd.read_csv(file) if file.suffix == ".csv" else json.loads(file.read_text(encoding="utf-8"))
 
 
 def optimizer(data: dict) -> str:
@@ -200,12 +202,13 @@ One run: no more than that it works and about how long it takes.
 
 
 SECTIONS = {
-    "sparse": bench_sparse_readme.section,
-    "optimizer": optimizer,
-    "loop": loop,
-    "sweep": sweep,
-    "gpu": gpu,
-    "gpu_run": gpu_run,
+    "sparse.json": bench_sparse_readme.section,
+    "early.csv": bench_early_readme.section,
+    "optimizer.json": optimizer,
+    "loop.json": loop,
+    "sweep.json": sweep,
+    "gpu.json": gpu,
+    "gpu_run.json": gpu_run,
 }
 
 

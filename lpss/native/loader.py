@@ -14,6 +14,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import torch  # noqa: F401  (brings the OpenMP library that the code is to find, see below)
+
 log = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
