@@ -16,7 +16,8 @@ def section(runs: pd.DataFrame) -> str:
     for _, run in runs.iterrows():
         config = json.loads(run["config"])
         method, train = config["method"], config["train"]
-        groups[train.get("backend", "dense"), *(method[name] for name in NAMES)].append(run)
+        place = (train.get("backend", "dense"), *(method[name] for name in NAMES))
+        groups[place].append(run)
     lines = []
     for (backend, start, begin, end), rows in groups.items():
         accuracy = [row["accuracy_last"] for row in rows]
