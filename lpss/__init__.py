@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 _HOME = {
     "LpSGD": "lpss.optim.lpsgd",
     "LpSGDm": "lpss.optim.lpsgd",
+    "CSGD": "lpss.optim.csgd",
     "param_groups": "lpss.optim.groups",
     "keep_scale": "lpss.optim.gain",
     "remove_gains": "lpss.optim.gain",

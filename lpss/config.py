@@ -19,12 +19,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lpss.errors import UsageError
-from lpss.options import check_range
+from lpss.options import check_range, later, without_later
 
 # Settings that are not part of a run's identity: where it computes, reads and writes, how it is saved and launched.
 INCIDENTAL = {"incidental": True}
-# Settings that came later: at their default they are left out of the hash, which runs of before then keep.
-LATER = {"later": True}
 RERUN = ("never", "diverged", "changed", "always")
 PRECISIONS = ("float32", "tf32", "bfloat16")
 MODES = ("auto", True, False)
@@ -75,7 +73,7 @@ class SphereRule(LayerRule):
     """`gain`: whether neurons on the sphere are multiplied by the norm they had before: none, fixed, learned, or auto,
     which is fixed for a run that begins with trained weights (`init`)."""
 
-    gain: str = field(default="auto", metadata=LATER)
+    gain: str = later("auto")
 
 
 @dataclass
@@ -84,7 +82,7 @@ class MaskRule(LayerRule):
     type or name pattern. `rescale`: whether neurons are scaled to the inputs that the first mask leaves them."""
 
     rescale: bool = False
-    include: list[str] = field(default_factory=list, metadata=LATER)
+    include: list[str] = later([])
 
 
 @dataclass
@@ -102,7 +100,7 @@ class RunConfig:
     schedule: dict[str, Any] = field(default_factory=dict)
     sparsity: float = 0.9
     seed: int = 0
-    init: Optional[str] = field(default=None, metadata=LATER)  # noqa: UP045
+    init: Optional[str] = later(None)  # noqa: UP045
     device: str = field(default="auto", metadata=INCIDENTAL)
     threads: Optional[int] = field(default=None, metadata=INCIDENTAL)  # noqa: UP045
     output: str = field(default="outputs", metadata=INCIDENTAL)
@@ -119,38 +117,36 @@ class RunConfig:
         return dataclasses.asdict(self)
 
 
-def incidental_settings() -> set[str]:
+def incidental_settings(schema: type = RunConfig, prefix: str = "") -> set[str]:
     """The dotted keys of settings that are no part of a run's identity."""
-    return set(_marked("incidental"))
-
-
-def _marked(mark: str, schema: type = RunConfig, prefix: str = "") -> dict[str, dataclasses.Field]:
-    """Dotted key -> field, of settings with this mark in their metadata."""
-    found = {}
+    found = set()
     for one in dataclasses.fields(schema):
-        if one.metadata.get(mark):
-            found[prefix + one.name] = one
+        if one.metadata.get("incidental"):
+            found.add(prefix + one.name)
         elif dataclasses.is_dataclass(one.type):
-            found |= _marked(mark, one.type, f"{prefix}{one.name}.")
+            found |= incidental_settings(one.type, f"{prefix}{one.name}.")
     return found
 
 
-def _default(setting: dataclasses.Field) -> Any:
-    return setting.default if setting.default_factory is dataclasses.MISSING else setting.default_factory()
+def config_hash(config: RunConfig, groups: Mapping[str, Mapping] | None = None) -> str:
+    """12 hex digits over every setting that decides the result, the run's identity.
 
-
-def config_hash(config: RunConfig) -> str:
-    """12 hex digits over every setting that decides the result, the run's identity."""
-    settings = config.to_dict()
-    for key, one in (_marked("incidental") | _marked("later")).items():
-        *groups, last = key.split(".")
-        group = settings
-        for name in groups:
-            group = group[name]
-        if one.metadata.get("incidental") or group[last] == _default(one):
-            del group[last]
+    groups: what of the groups' settings enters it (`Registry.identity`); all of them where None.
+    """
+    settings = _identity(RunConfig, config.to_dict()) | dict(groups or {})
     text = json.dumps(settings, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _identity(schema: type, values: Mapping) -> dict:
+    """The values that enter the hash, of a dataclass's."""
+    kept = without_later(schema, values)
+    for one in dataclasses.fields(schema):
+        if one.metadata.get("incidental"):
+            del kept[one.name]
+        elif dataclasses.is_dataclass(one.type):
+            kept[one.name] = _identity(one.type, kept[one.name])
+    return kept
 
 
 def plain_config(config: DictConfig | Mapping) -> RunConfig:

@@ -1,5 +1,6 @@
 """From a mapping (a config group, keyword arguments) to a checked dataclass of options."""
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from typing import get_args, get_origin, get_type_hints
@@ -8,6 +9,26 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lpss.errors import UsageError, suggestion
+
+
+BEFORE = "before"  # in a field's metadata: see `later`
+
+
+def later(default, before=dataclasses.MISSING):
+    """A dataclass field for a setting that came later than runs whose hash is to stay.
+
+    Those behaved as with the value `before` (the default, where it is not given), which is left out of the hash.
+    """
+    metadata = {BEFORE: default if before is dataclasses.MISSING else before}
+    if isinstance(default, (list, dict)):
+        return dataclasses.field(default_factory=lambda: copy.copy(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def without_later(config_class: type, values: Mapping) -> dict:
+    """`values` of a dataclass without those that runs of before did not have, at what they behaved as."""
+    before = {field.name: field.metadata[BEFORE] for field in dataclasses.fields(config_class) if BEFORE in field.metadata}
+    return {key: value for key, value in values.items() if not (key in before and value == before[key])}
 
 
 def make_options(config_class: type, values: Mapping, where: str):

@@ -142,6 +142,7 @@ EPOCH_FIELDS = (
     "eval_accuracy",
     "sparsity_weights",
     "hoyer_sparsity",
+    "explored",  # weights that have been active so far / maskable weights
     "seconds",
     "samples_per_second",
 )

@@ -14,6 +14,9 @@ A member is a class in a file of its own, and all that is known of it stands on 
         class Config(DropGrow.Config):     # its options and their defaults
             ...
 
+A member whose behaviour changes raises its `revision` (1 where it has none): it is a part of a run's hash. An option
+that is added to one is a `lpss.options.later`.
+
 A registry finds its members by reading the sources of its package, without importing them: so tables and lists need no
 torch, and a class is imported when it is first asked for. Classes elsewhere (plugins) enter when they are imported.
 """
@@ -29,7 +32,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lpss.errors import UsageError, suggestion
-from lpss.options import make_options
+from lpss.options import make_options, without_later
 
 T = TypeVar("T", bound=type)
 LAST = 1000  # the order of a member that has none
@@ -103,6 +106,13 @@ class Registry(MutableMapping):
     def complete(self, values: Mapping) -> dict:
         """`values` with every option that they leave out at its default, checked. Raises UsageError."""
         return {"name": values["name"], **dataclasses.asdict(self.options(values))}
+
+    def identity(self, values: Mapping) -> dict:
+        """What of completed `values` enters a run's hash: all but options that came later, at what runs of before
+        behaved as; and the member's `revision`, where it behaves otherwise than at first."""
+        member = self[values["name"]]
+        revision = getattr(member, "revision", 1)
+        return without_later(member.Config, values) | ({"revision": revision} if revision > 1 else {})
 
     def attribute(self, class_name: str) -> type:
         """The member whose class is called so; for the `__getattr__` of packages. Raises AttributeError."""

@@ -1,5 +1,6 @@
 """Batches from tensors that stay on the device: no worker processes, and nothing waits for the device."""
 
+import copy
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -65,6 +66,12 @@ class Batches:
     def __len__(self) -> int:
         """The number of batches in an epoch."""
         return len(self.split) // self.batch_size
+
+    def undivided(self) -> "Batches":
+        """The same, whole batches to every process."""
+        whole = copy.copy(self)
+        whole.shard = (0, 1)
+        return whole
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `start` on: x float32 (B, ...), y int64 (B,)."""

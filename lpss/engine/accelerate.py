@@ -1,7 +1,8 @@
 """A net that is trained by a sparse method, made to compute from its active weights alone."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -56,18 +57,21 @@ class Acceleration:
         own = {id(module) for module in net.modules()}
         if not all(id(layer.module) in own for layer in method.masks.layers.values()):
             raise UsageError(f"the method was made for another net than this {type(net).__name__}")
+        self._begin()
+
+    def _begin(self) -> None:
         self.sites: dict[str, Site] = {}
         self.dense: dict[str, str] = {}
         self.between: list[nn.Module] = []
         self._loading = False
         self._choose()
-        optimizer = method.optimizer
+        optimizer = self.method.optimizer
         self._handles = [
             optimizer.register_state_dict_post_hook(self._whole_state),
             optimizer.register_load_state_dict_pre_hook(self._before_load),
             optimizer.register_load_state_dict_post_hook(self._after_load),
         ]
-        method.engine = self
+        self.method.engine = self
         self.close()
 
     def _choose(self) -> None:
@@ -89,7 +93,9 @@ class Acceleration:
         """Why no layer can compute sparse."""
         method = self.method
         if not method.masks_gradients:
-            return f"method {method.name} masks nothing"
+            return f"method {method.name} hands its optimizer dense gradients"
+        if method.own_descent:
+            return f"method {method.name} {method.own_descent}"
         if method.unmasked_state:
             return f"the method keeps {', '.join(method.unmasked_state)} of inactive weights"
         if not steps_by_entries(method.optimizer):
@@ -156,6 +162,15 @@ class Acceleration:
         for handle in self._handles:
             handle.remove()
         self.method.engine = None
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Within it the net is as it would be without."""
+        self.undo()
+        try:
+            yield
+        finally:
+            self._begin()
 
     # --- files ----------------------------------------------------------------------------------------------------
 

@@ -67,7 +67,7 @@ class Site:
 
     def want_dense(self) -> bool:
         """Whether the dense gradient of the backward pass that runs now is needed."""
-        return self.owner is not None and self.owner.method.update_is_due
+        return self.owner is not None and self.owner.method.wants_dense_gradients
 
     def give_dense(self, gradient: Tensor) -> None:
         """Hand over the dense gradient of one use of the weight, of its shape."""

@@ -85,6 +85,18 @@ def forget_curvature(optimizer: torch.optim.Optimizer) -> None:
 
 
 @torch.no_grad()
+def forget_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Zero what the optimizer has gathered of all gradients so far, and its counts of steps; weights and the latent
+    tensors that they follow from stay."""
+    weights = latent_weights(optimizer)
+    for param, state in optimizer.state.items():
+        latent = weights.latent(param)
+        for key, value in state.items():
+            if torch.is_tensor(value) and value is not latent and (value.shape == param.shape or key == "step"):
+                value.zero_()
+
+
+@torch.no_grad()
 def follow(optimizer: torch.optim.Optimizer, param: Tensor, mask: Tensor) -> bool:
     """See to it that the latent tensor of a weight that was written to from outside is this weight's.
 

@@ -13,14 +13,14 @@ from torch.optim.sgd import sgd
 
 from lpss import sphere
 from lpss.active import active_entries
-from lpss.optim import backends
+from lpss.optim import backends, penalty
 from lpss.optim.base import AUTO_P
 from lpss.optim.groups import param_groups
 from lpss.optim.nonfinite import NonfiniteCounter
 from lpss.optim.scratch import Scratch
 from lpss.optim.sgd import can_fuse
 from lpss.optim.steps import compute_dtype, upcast
-from lpss.options import check_range
+from lpss.options import check_range, later
 
 
 class SphereOptimizer(Optimizer):
@@ -29,6 +29,9 @@ class SphereOptimizer(Optimizer):
     `lr` is a plain step size for p=None groups; on the sphere it is eta of eqs (13) and (22), in [0, 1].
     `weight_decay` acts on p=None groups only: on the sphere the norm is fixed. A group whose weights have their neurons
     in dim 1 (ConvTranspose) says `neuron_dim: 1`.
+
+    `penalty` is lambda of an L_p penalty  (lambda / p) sum |w|^p,  p = `penalty_p` >= 1, on the weights (of two or more
+    dims) of p=None groups, as a `penalty_step`: `proximal` after the step, or `gradient`. See penalty.py.
 
     A learning rate may be a tensor on the weights' device: then a step reads nothing back and can be captured in a CUDA
     graph.
@@ -40,6 +43,7 @@ class SphereOptimizer(Optimizer):
     label: str
     reference: str
     takes_active_entries = True  # see protocol.steps_by_entries
+    mixes = True  # whether lr on the sphere is eta, with which old and new are mixed
 
     @dataclass
     class Config:
@@ -51,6 +55,9 @@ class SphereOptimizer(Optimizer):
         momentum: float = 0.9
         nesterov: bool = False
         weight_decay: float = 0.0
+        penalty: float = later(0.0)
+        penalty_p: float = later(1.5)
+        penalty_step: str = later("proximal")
 
         def __post_init__(self):
             if self.p == "auto":
@@ -69,8 +76,8 @@ class SphereOptimizer(Optimizer):
             weight_decay=config.weight_decay,
             sparsity=sparsity,
         )
-        nesterov = config.nesterov and config.momentum > 0
-        return cls(groups, lr=config.lr, p=None, momentum=config.momentum, nesterov=nesterov)
+        options = {key: getattr(config, key) for key in ("momentum", "penalty", "penalty_p", "penalty_step")}
+        return cls(groups, lr=config.lr, p=None, nesterov=config.nesterov and config.momentum > 0, **options)
 
     def __init__(
         self,
@@ -81,8 +88,12 @@ class SphereOptimizer(Optimizer):
         momentum: float = 0.9,
         nesterov: bool = False,
         weight_decay: float = 0.0,
+        penalty: float = 0.0,
+        penalty_p: float = 1.5,
+        penalty_step: str = "proximal",
     ):
         defaults = dict(lr=lr, p=p, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
+        defaults |= dict(penalty=penalty, penalty_p=penalty_p, penalty_step=penalty_step)
         self._start_afresh()
         super().__init__(params, defaults)
 
@@ -105,6 +116,8 @@ class SphereOptimizer(Optimizer):
         group = self.param_groups[-1]
         try:
             _check_group(group)
+            if group["p"] is not None:
+                self._check_lr(group | {"lr": float(group["lr"])})
         except ValueError:
             self.param_groups.pop()
             raise
@@ -145,7 +158,7 @@ class SphereOptimizer(Optimizer):
             if group["p"] is None:
                 self._sgd_step(params, group)
                 continue
-            _check_eta(group)
+            self._check_lr(group)
             if any(param.grad.is_sparse for param in params):
                 raise ValueError("sparse gradients are not supported; use a dense layer")
             self._sphere_step(params, group)
@@ -191,6 +204,13 @@ class SphereOptimizer(Optimizer):
         if group["p"] is not None:
             neurons_first(param, group).copy_(sphere.normalize(neurons_first(upcast(param), group), group["p"]))
 
+    def _check_lr(self, group: dict) -> None:
+        """Raises ValueError for a learning rate on the sphere that is out of range."""
+        # A tensor lr is left alone: reading it here would wait for the device in every step.
+        lr = group["lr"]
+        if self.mixes and not isinstance(lr, Tensor) and not 0.0 <= lr <= 1.0:
+            raise ValueError(f"lr of a group on the sphere (p={group['p']}) is eta of eq (13), in [0, 1]; got {lr}")
+
     # --- steps ------------------------------------------------------------------------------------------------------
 
     def _sphere_step(self, params: list[Tensor], group: dict) -> None:
@@ -217,10 +237,17 @@ class SphereOptimizer(Optimizer):
         buffers: list[Tensor | None] = [None] * len(params)
         if group["momentum"]:
             buffers = [self._buffer(param, "momentum_buffer") for param in params]
+        gradients = [param.grad for param in params]
+        strength, norm, kind = (group.get(key) for key in ("penalty", "penalty_p", "penalty_step"))
+        if strength and kind == "gradient":
+            gradients = [
+                grad + penalty.gradient(param, strength, norm) if param.dim() > 1 or active_entries(param) is not None else grad
+                for param, grad in zip(params, gradients, strict=True)
+            ]
         fused = can_fuse(params)
         sgd(
             params,
-            [param.grad for param in params],
+            gradients,
             buffers,
             weight_decay=group["weight_decay"],
             momentum=group["momentum"],
@@ -231,6 +258,10 @@ class SphereOptimizer(Optimizer):
             fused=fused,
             foreach=not fused,
         )
+        if strength and kind == "proximal":
+            for param in params:
+                if param.dim() > 1 or active_entries(param) is not None:
+                    param.copy_(penalty.proximal(param, group["lr"] * strength, norm))
 
     def _buffer(self, param: Tensor, key: str) -> Tensor:
         """A state tensor of the parameter, zero at first."""
@@ -263,6 +294,11 @@ def _check_group(group: dict) -> None:
         raise ValueError(f"momentum must be in [0, 1), got {momentum!r}")
     if not _is_number(decay) or not 0.0 <= float(decay) < math.inf:
         raise ValueError(f"weight_decay must be a finite number of at least 0, got {decay!r}")
+    for key, least in (("penalty", 0.0), ("penalty_p", 1.0)):
+        if not _is_number(group[key]) or not least <= group[key] < math.inf:
+            raise ValueError(f"{key} must be a finite number of at least {least:g}, got {group[key]!r}")
+    if group["penalty_step"] not in penalty.STEPS:
+        raise ValueError(f"penalty_step must be one of {', '.join(penalty.STEPS)}, got {group['penalty_step']!r}")
     if group.get("neuron_dim", 0) not in (0, 1):
         raise ValueError(f"neuron_dim must be 0 or 1, got {group['neuron_dim']!r}")
     if p is None:
@@ -270,20 +306,12 @@ def _check_group(group: dict) -> None:
             raise ValueError("nesterov needs a momentum greater than 0, got momentum=0")
     else:
         group["p"] = sphere.check_p(p)
-        _check_eta(group | {"lr": float(lr)})
         for param in group["params"]:
             if param.dim() < 2:
                 raise ValueError(
                     f"a tensor of shape {tuple(param.shape)} is in a group with p={p}: a weight on the sphere needs 2 "
                     "or more dims. Put it in a group with p=None, or use lpss.param_groups(net, p=...)"
                 )
-
-
-def _check_eta(group: dict) -> None:
-    # A tensor lr is left alone: reading it here would wait for the device in every step.
-    lr = group["lr"]
-    if not isinstance(lr, Tensor) and not 0.0 <= lr <= 1.0:
-        raise ValueError(f"lr of a group on the sphere (p={group['p']}) is eta of eq (13), in [0, 1]; got {lr}")
 
 
 def _is_number(value) -> bool:

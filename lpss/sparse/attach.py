@@ -140,11 +140,11 @@ class Attachment:
         def mask(gradient: Tensor) -> Tensor | None:
             if active_entries(layer.parameter) is not None:
                 return None  # it is masked, and what an update needs has been kept
-            if method.update_is_due:
+            if method.wants_dense_gradients:
                 if not method.moves_at_update or _several_processes():
                     return None
                 method.gradients.add(name, layer.view(gradient))
-            return gradient * layer.view(method.masks[name])
+            return gradient * layer.view(method.gradient_mask(name))
 
         return mask
 

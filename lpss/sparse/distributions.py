@@ -38,6 +38,28 @@ def active_counts(
     return _round_exactly(_scale(raw, sizes, total), sizes, total)
 
 
+def allot(shares: Mapping[str, float], total: int, caps: Mapping[str, int]) -> dict[str, int]:
+    """Layer name -> its part of `total`, in proportion to `shares` (>= 0; all alike where none is above 0).
+
+    Whole numbers that add up to `total` exactly, or to all caps where these are less. What a layer cannot take beyond its
+    cap is spread evenly over those that can.
+    """
+    total = min(total, sum(caps.values()))
+    positive = {name: share if share > 0 else 0.0 for name, share in shares.items()}  # NaN counts as 0, too
+    whole = sum(positive.values())
+    if not 0 < whole < math.inf:
+        positive, whole = dict.fromkeys(shares, 1.0), float(len(shares))
+    wanted = {name: total * share / whole for name, share in positive.items()}
+    while True:
+        over = sum(max(0.0, wanted[name] - caps[name]) for name in wanted)
+        wanted = {name: min(value, caps[name]) for name, value in wanted.items()}
+        room = [name for name, value in wanted.items() if value < caps[name]]
+        if over < 1e-6 or not room:
+            return _round_exactly(wanted, dict(caps), total)
+        for name in room:
+            wanted[name] += over / len(room)
+
+
 def check_distribution(name: str) -> None:
     """Raises UsageError for a name that is not in `DISTRIBUTIONS`."""
     if name not in DISTRIBUTIONS:

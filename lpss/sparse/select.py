@@ -1,5 +1,7 @@
 """Scores -> boolean masks: all index code of the sparse methods."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,27 @@ def top_k(score: Tensor, k: int, among: Tensor) -> Tensor:
         ranked = score.flatten().masked_fill(~among.flatten(), -torch.inf)
         chosen[ranked.topk(k).indices] = True
     return chosen.view_as(score)
+
+
+def top_k_of_all(
+    scores: Mapping[str, Tensor], k: int, among: Mapping[str, Tensor] | None = None, at_least: int = 0
+) -> dict[str, Tensor]:
+    """Layer name -> True at the k largest scores of all layers together, where `among` is True (everywhere for None).
+
+    `at_least`: how many each layer has of them, if it has as many (the layer's largest).
+    """
+    if among is None:
+        among = {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
+    sizes = [score.numel() for score in scores.values()]
+    together = torch.cat([score.flatten() for score in scores.values()])
+    candidates = torch.cat([among[name].flatten() for name in scores])
+    first = torch.zeros_like(candidates)
+    if at_least:
+        first = torch.cat([top_k(score, at_least, among[name]).flatten() for name, score in scores.items()])
+    chosen = first | top_k(together, k - int(first.sum()), among=candidates & ~first)
+    return {
+        name: part.view_as(score) for (name, score), part in zip(scores.items(), chosen.split(sizes), strict=True)
+    }
 
 
 def top_k_rows(score: Tensor, k: Tensor, among: Tensor) -> Tensor:
@@ -53,6 +76,11 @@ def random_k(shape: torch.Size, k: int, generator: torch.Generator) -> Tensor:
     """True at k entries drawn at random, on the CPU so that every device gets the same mask."""
     scores = torch.rand(shape, generator=generator)
     return top_k(scores, k, torch.ones(shape, dtype=torch.bool))
+
+
+def random_scores(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Uniform in [0, 1), in the shape and on the device of `like`, drawn on the CPU so that all devices get the same."""
+    return torch.rand(like.shape, generator=generator).to(like.device)
 
 
 def without_empty_rows(active: Tensor, score: Tensor) -> Tensor:

@@ -32,6 +32,12 @@ class Window:
         """Whether the masks change at this step; never at step 0, when the net has not been trained yet."""
         return self.first <= step < self.last and step > 0 and (step - self.first) % self.every == 0
 
+    def progress(self, step: int) -> float:
+        """How far along the updates are: 0 at the window's first step, 1 at the last update and from then on."""
+        if step >= self.last_update:
+            return 1.0
+        return (step - self.first) / max(self.last_update - self.first, 1)
+
     def decay(self, kind: str, step: int) -> float:
         """`cosine` (eq 4 without alpha: from 1 at step 0 to 0 at the window's end) or `constant`."""
         if kind == "constant":

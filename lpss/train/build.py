@@ -44,6 +44,7 @@ class Parts:
     step: TrainStep
     cost: Cost
     backend: Backend
+    epochs: int
     total_steps: int
     p: dict[str, float | None]
     fingerprints: dict[str, str]
@@ -77,7 +78,8 @@ def build(run: ResolvedRun, processes: Processes = SINGLE_PROCESS) -> Parts:
     normal = {"device": device, "mean": data.mean, "std": data.std}
     batches = Batches(data.train, train.batch_size, seed=config.seed, augment=augment, shard=shard, **normal)
     test = data.test.to(device)
-    total_steps = min(train.epochs * len(batches), train.max_steps or train.epochs * len(batches))
+    epochs = train.epochs * METHODS.find(config.method["name"]).trainings(config.method, config.sparsity)
+    total_steps = min(epochs * len(batches), train.max_steps or epochs * len(batches))
 
     torch.manual_seed(config.seed)
     compute = ComputeOptions.choose(train, device, steps=total_steps, processes=processes.size)
@@ -108,7 +110,7 @@ def build(run: ResolvedRun, processes: Processes = SINGLE_PROCESS) -> Parts:
         **{key: value for key, value in config.method.items() if key != "name"},
     )
     example = next(eval_batches(test, EVAL_BATCH, **normal))[0][:1]
-    cost = Cost(net, method.masks, example)
+    cost = Cost(net, method.masks, example, method.gradient_counts)
     p = layer_p(net, config.optimizer.get("p"), exclude=config.sphere.exclude, sparsity=config.sparsity)
     backend = Backend(train, net, method, example, compute, device, processes.size)
     return Parts(
@@ -123,6 +125,7 @@ def build(run: ResolvedRun, processes: Processes = SINGLE_PROCESS) -> Parts:
         step=make_step(net, method, compute, model=processes.wrap(net)),
         cost=cost,
         backend=backend,
+        epochs=epochs,
         total_steps=total_steps,
         p=p,
         fingerprints=prints,

@@ -3,8 +3,11 @@
 A sparse layer costs its density times its dense cost; products without a maskable weight, such as those of queries and
 keys, cost the same in every net. A training step costs three forward passes (one forward, two backward), except that a
 step whose weight gradients must be dense costs 2 sparse + 1 dense (Evci et al. 2020, appendix H). Normalisation,
-activations and the optimizer are not counted. These are costs in principle: masks on dense kernels do not save time.
+activations and the optimizer are not counted. These are costs in principle: what is saved in time depends on
+`train.backend`.
 """
+
+from collections.abc import Mapping
 
 from torch import nn
 
@@ -18,6 +21,7 @@ class Cost:
     Args:
         net: any module. masks: its masks, as `method.masks`.
         example: what the net takes: a tensor (1, *input shape), a tuple of arguments or a dict of keyword arguments.
+        gradient_counts: `method.gradient_counts`, of a method that computes gradients of other weights than active ones.
 
     dense, sparse: FLOPs of a forward pass without and with the masks. other: FLOPs in both that belong to no layer.
     not_counted: a line for everything known to be left out, which neither of them holds.
@@ -25,10 +29,10 @@ class Cost:
     Raises UsageError where the forward pass holds no product.
     """
 
-    def __init__(self, net: nn.Module, masks: Masks, example: Example):
+    def __init__(self, net: nn.Module, masks: Masks, example: Example, gradient_counts=lambda: None):
         counted = count_flops(net, example)
         self.flops, self.other, self.not_counted = counted.layers, counted.other, counted.not_counted
-        self.masks = masks
+        self.masks, self.gradient_counts = masks, gradient_counts
         self.dense = counted.total
         self.spent = 0.0
         self.steps = 0
@@ -36,12 +40,18 @@ class Cost:
 
     def refresh(self) -> None:
         """Read the masks again; call it when they have changed."""
-        density = {name: count / self.masks[name].numel() for name, count in self.masks.active().items()}
-        self.sparse = sum(flops * density.get(name, 1.0) for name, flops in self.flops.items()) + self.other
+        active, gradients = self.masks.active(), self.gradient_counts()
+        self.sparse = self._flops(active)
+        self.gradients = self.sparse if gradients is None else self._flops(gradients)
+
+    def _flops(self, counts: Mapping[str, int]) -> float:
+        """Of one product with so many weights of each layer."""
+        density = {name: count / self.masks.layers[name].shape.numel() for name, count in counts.items()}
+        return sum(flops * density.get(name, 1.0) for name, flops in self.flops.items()) + self.other
 
     def step(self, dense_backward: bool) -> None:
         """Count one training step, per example."""
-        self.spent += 2 * self.sparse + (self.dense if dense_backward else self.sparse)
+        self.spent += 2 * self.sparse + (self.dense if dense_backward else self.gradients)
         self.steps += 1
 
     def training(self) -> float:

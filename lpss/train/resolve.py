@@ -13,6 +13,15 @@ from lpss.errors import UsageError
 from lpss.models import choose_model
 from lpss.registries import DATASETS, METHODS, MODELS, OPTIMIZERS, SCHEDULES
 
+# Config group -> what its `name` chooses from; a model may depend on the data set.
+REGISTRIES = {
+    "dataset": DATASETS,
+    "model": MODELS,
+    "optimizer": OPTIMIZERS,
+    "method": METHODS,
+    "schedule": SCHEDULES,
+}
+
 
 @dataclass(frozen=True)
 class ResolvedRun:
@@ -48,11 +57,11 @@ def resolve(config: RunConfig) -> ResolvedRun:
     """The run that a config describes; imports `config.plugins` first. Raises UsageError, naming the key."""
     import_plugins(config.plugins)
     config = copy.deepcopy(config)
-    config.dataset = DATASETS.complete(config.dataset)
-    config.model = MODELS.complete(choose_model(config.model, config.dataset["model"]))
-    config.optimizer = OPTIMIZERS.complete(config.optimizer)
-    config.method = METHODS.complete(config.method)
-    config.schedule = SCHEDULES.complete(config.schedule)
+    for group, registry in REGISTRIES.items():
+        values = getattr(config, group)
+        if group == "model":
+            values = choose_model(values, config.dataset["model"])
+        setattr(config, group, registry.complete(values))
     AugmentConfig.of(config.dataset["augment"])
     if config.method["name"] == "dense":
         config.sparsity = 0.0
@@ -60,7 +69,8 @@ def resolve(config: RunConfig) -> ResolvedRun:
         config.sphere.gain = "fixed"
     elif config.init is None and config.sphere.gain == "none":
         config.sphere.gain = "auto"
-    return ResolvedRun(config, config_hash(config))
+    groups = {group: registry.identity(getattr(config, group)) for group, registry in REGISTRIES.items()}
+    return ResolvedRun(config, config_hash(config, groups))
 
 
 def import_plugins(names: list[str]) -> None:

@@ -121,7 +121,7 @@ class Session:
             parts.eval_batches,
             parts.cost,
             backend=parts.backend,
-            epochs=run.config.train.epochs,
+            epochs=parts.epochs,
             total_steps=parts.total_steps,
             processes=processes,
             bar=bar,
@@ -138,6 +138,9 @@ class Session:
         for line in self.parts.method.preflight_warnings():
             log.warning("%s: %s", self.run.label, line)
         self._resume()
+        if self.trainer.progress.step == 0:
+            self.parts.method.prepare(self.parts.batches.undivided().epoch(0))
+            self.parts.cost.refresh()
         status = FINISHED
         with self.interrupts:
             try:

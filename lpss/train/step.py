@@ -106,6 +106,8 @@ class TrainStep:
             logits = self.model(x)
             loss = F.cross_entropy(logits, y)
         self.method.optimizer.zero_grad()
+        if self.method.looks_at_outputs:
+            self.method.before_backward(logits, y)
         loss.backward()
         self._count(loss.detach(), logits.detach(), y)
 
@@ -212,7 +214,7 @@ class CapturedStep(TrainStep):
 
 def make_step(net: nn.Module, method: Method, modes: ComputeOptions, *, model: nn.Module | None = None) -> TrainStep:
     """The step that the modes ask for."""
-    if modes.capture:
+    if modes.capture and method.capturable:
         return CapturedStep(net, method, modes, CudaGraphs(), model=model)
     return TrainStep(net, method, modes, model=model)
 

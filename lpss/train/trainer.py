@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from tqdm import tqdm
 
+from lpss.sparse.explored import Explored
 from lpss.train.cost import Cost
 from lpss.train.distributed import SINGLE_PROCESS, Processes
 from lpss.train.evaluate import evaluate
@@ -156,6 +157,7 @@ class Trainer:
         self.bar, self.label = bar, label
         self.after_step, self.after_epoch = after_step, after_epoch
         self.progress, self.stopwatch = Progress(), Stopwatch()
+        self.explored = Explored(step.method.masks)
         self.history = History(step)
         self.components: dict[str, Stateful] = {
             "net": step.net,
@@ -165,6 +167,7 @@ class Trainer:
             "step": step,
             "progress": self.progress,
             "stopwatch": self.stopwatch,
+            "explored": self.explored,
             "history": self.history,
             "random": RandomState(),
         }
@@ -210,9 +213,11 @@ class Trainer:
         todo = self.batches.epoch(progress.epoch, start=progress.epoch_step) if progress.step < self.total_steps else ()
         for x, y in todo:
             update, dense_backward = method.should_update(), method.dense_backward
-            step(x, y, self.schedule(progress.step / self.total_steps))
+            step(x, y, self.schedule(method.schedule_progress(progress.step)))
             self.cost.step(dense_backward)
-            if update:
+            if update or not progress.step:
+                self.explored.note()
+            if update and method.counts_move:
                 self.cost.refresh()
             progress.step += 1
             progress.epoch_step += 1
@@ -256,6 +261,7 @@ class Trainer:
                 "eval_accuracy": eval_accuracy,
                 "sparsity_weights": step.method.masks.sparsity_weights(),
                 "hoyer_sparsity": step.method.masks.mean_hoyer_sparsity(),
+                "explored": self.explored.share(),
                 "seconds": round(seconds, 4),
                 "samples_per_second": round(progress.epoch_samples * processes.size / seconds, 1),
             }

@@ -1,8 +1,8 @@
 """What every sparse training method is: masks, a rule for when to change them, and one `step` for the training loop."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from lpss.sparse.attach import Attachment, state_of
 from lpss.sparse.distributions import active_counts
 from lpss.sparse.gradients import DenseGradients
 from lpss.sparse.masks import Masks
+from lpss.sparse.prepare import undisturbed
 from lpss.sparse.select import random_k, top_k, without_empty_rows
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,9 @@ class Engine(Protocol):
 
     def settle(self) -> None:
         """As `close`, for weights that have been loaded."""
+
+    def suspended(self) -> AbstractContextManager:
+        """Within it the net is as it would be without."""
 
 
 class Method:
@@ -66,7 +70,14 @@ class Method:
 
     unmasked_state: tuple[str, ...] = ()  # optimizer state that a changed mask does not reset
     moves_at_update = True  # whether a step that changes the masks moves the weights, too
-    masks_gradients = True  # False for a method without masks
+    masks_gradients = True  # whether the optimizer sees masked gradients; False for dense ones
+    needs_preparation = False  # whether `prepare` must be called before the first step
+    looks_at_outputs = False  # whether `before_backward` is to be called at every step
+    counts_move = True  # whether an update may change how many weights of a layer are active
+    capturable = True  # whether `optimizer_step` can be captured in a CUDA graph
+    keeps_layer_counts = True  # whether every layer ends with its share of `distribution()`
+    own_descent: str | None = None  # what the method does to weights beside masks, which keeps an engine from them
+    revision = 1  # of the method's behaviour, a part of a run's hash (lpss/registry.py)
 
     name: str = "unregistered"  # of its registration
 
@@ -92,6 +103,7 @@ class Method:
         check_range(sparsity, "sparsity", 0, 1, open_high=True)
         if total_steps < 1:
             raise UsageError(f"total_steps must be at least 1, got {total_steps}")
+        self.net = net
         self.config = make_options(self.Config, options, "method")
         self.optimizer = _unwrap(optimizer)
         self.sparsity = sparsity
@@ -101,6 +113,8 @@ class Method:
         self.attachment: Attachment | None = None
         self.engine: Engine | None = None
         self._weights_are_dense = False  # within `dense_weights`
+        self._unreached: set[str] = set()  # layers that are known to have no gradient
+        self.prepared = False
         self.rescale = rescale
         self.pretrained = pretrained
         self.generator = torch.Generator().manual_seed(seed)
@@ -132,11 +146,20 @@ class Method:
         for tensor, value in before:
             tensor.copy_(value)
 
+    @classmethod
+    def trainings(cls, options: Mapping, sparsity: float) -> int:
+        """How many trainings of ordinary length make a run of the method with these options."""
+        return 1
+
     def check(self) -> None:
         """Raise UsageError for options out of range."""
 
     def start(self) -> None:
         """Set the initial masks."""
+
+    def schedule_progress(self, step: int) -> float:
+        """How far training has come at a step, in [0, 1), for the schedule of the learning rate."""
+        return step / self.total_steps
 
     # --- topology -----------------------------------------------------------------------------------------------
 
@@ -156,6 +179,48 @@ class Method:
     def update_is_due(self) -> bool:
         """Whether the masks are still to change in this step."""
         return not self.topology_done and self.should_update()
+
+    @property
+    def wants_dense_gradients(self) -> bool:
+        """Whether the gradients of the backward pass that comes next, or has just been made, are needed in full."""
+        return not self.topology_done and self.dense_backward
+
+    def gradient_counts(self) -> dict[str, int] | None:
+        """Layer name -> number of weights whose gradients are computed between updates; None: the active ones'."""
+        return None
+
+    # --- what some methods need beside gradients ------------------------------------------------------------------
+
+    def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Set the masks from the net and batches (x, y) of training data, before the first step.
+
+        Does nothing for methods that do not say `needs_preparation`. Call it once, before training begins, not when it
+        goes on. The net is as it was afterwards, but for the masks.
+        """
+        if not self.needs_preparation:
+            return
+        plain = nullcontext() if self.engine is None else self.engine.suspended()
+        with plain, undisturbed(self.net), torch.enable_grad():
+            masks = self.initial_masks(batches)
+        with torch.no_grad():
+            for name, active in masks.items():
+                self.set_mask(name, active)
+        self.prepared = True
+        self.after_initial_masks()
+        self.masks.note_weights()
+
+    def initial_masks(self, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        """Layer name -> its mask (bool), of a method that needs preparation; anything may be done to the net meanwhile.
+
+        Raises UsageError where the batches do not hold what is needed.
+        """
+        raise NotImplementedError
+
+    def before_backward(self, outputs: Tensor, targets: Tensor) -> None:
+        """Look at what the net gives, (batch, classes), and the classes (batch,), before the loss's backward pass.
+
+        Only methods that say `looks_at_outputs` need the call.
+        """
 
     # --- a step -------------------------------------------------------------------------------------------------
 
@@ -182,6 +247,8 @@ class Method:
     def begin_step(self) -> None:
         """Find and repair what was done to the weights from outside since the last step."""
         self.topology_done = False
+        if self.needs_preparation and not self.prepared:
+            raise UsageError(f"method {self.name} sets its masks before training: call prepare(batches) once, first")
         if self.engine is not None:
             self.engine.settle()
         changed = self.masks.changed()
@@ -195,8 +262,12 @@ class Method:
         due, self.topology_done = self.update_is_due, True
         if due and self._can_update():
             with self.dense_weights():
+                dense = self.dense_backward
+                if not dense:  # there are gradients of active weights alone: new connections have none yet
+                    self.apply_gradient_masks()
                 self.update()
-                self.gradients.give_back()
+                if dense:
+                    self.gradients.give_back()
             forget_curvature(self.optimizer)
         return not due or self.moves_at_update
 
@@ -224,10 +295,18 @@ class Method:
         self.optimizer.step()
         self.after_optimizer_step()
 
-    def before_optimizer_step(self) -> None:
-        """Zero the gradients off the masks."""
+    def gradient_mask(self, name: str) -> Tensor:
+        """Where the optimizer sees the layer's gradient, if `masks_gradients`: its mask."""
+        return self.masks[name]
+
+    def apply_gradient_masks(self) -> None:
+        """Zero the gradients that the optimizer is not to see. Doing it again changes nothing."""
         if self.masks_gradients:
             self.masks.apply_to_gradients()
+
+    def before_optimizer_step(self) -> None:
+        """Zero the gradients off the masks."""
+        self.apply_gradient_masks()
 
     def after_optimizer_step(self) -> None:
         """Zero what the optimizer has moved off the masks, if it is one that does."""
@@ -239,9 +318,9 @@ class Method:
         clipped, so that their norm is that of the gradients that are used. At a topology update the dense ones are
         kept, for the update and for new connections.
         """
-        if self.update_is_due:
+        if self.wants_dense_gradients:
             self.gradients.keep()
-        self.before_optimizer_step()
+        self.apply_gradient_masks()
 
     # --- the net is what the masks say --------------------------------------------------------------------------
 
@@ -347,6 +426,7 @@ class Method:
         of another net."""
         with self.dense_weights():
             self.masks.load_state_dict(state["masks"])
+        self.prepared = True
         self.steps, self.skipped_updates = state["steps"], state["skipped_updates"]
         self.generator.set_state(state["generator"].cpu())
         self.masks.forget_weights()
@@ -412,11 +492,29 @@ class Method:
         parameter.mul_(layer.view(mask))  # a latent tensor that is not masked has values off the mask
 
     def gradient(self, name: str) -> Tensor:
-        """The layer's dense gradient, in the shape of its mask. Raises UsageError where backward has not been run."""
+        """The layer's dense gradient, in the shape of its mask; zero for a layer that the backward pass did not reach.
+
+        Raises UsageError where backward has not been run, so that no layer has one.
+        """
         grad = self.gradients.of(name)
-        if grad is None:
-            raise UsageError(f"layer {name!r} has no gradient: call step() after a backward that reaches the layer")
-        return grad
+        if grad is not None:
+            return grad
+        if all(self.gradients.of(other) is None for other in self.masks):
+            raise UsageError("no layer has a gradient: call step() after a backward that reaches them")
+        if name not in self._unreached:
+            self._unreached.add(name)
+            log.warning("layer %r has no gradient, as it is frozen or not used: it counts as zero", name)
+        return torch.zeros_like(self.masks[name])
+
+    def refuse_spheres(self, why: str) -> None:
+        """Raises UsageError, with the reason, where a masked layer lives on a sphere."""
+        p_of = latent_weights(self.optimizer).p_of
+        names = [name for name, layer in self.masks.layers.items() if p_of(layer.parameter) is not None]
+        if names:
+            raise UsageError(
+                f"method {self.name} {why}: it cannot train {', '.join(names)} on an L_p sphere (optimizer "
+                f"{type(self.optimizer).__name__}); use another optimizer, or take the layers off the sphere or the masks"
+            )
 
     def sparsity_before_finish(self) -> float | None:
         """The sparsity that the method's rule led to before it was made exact; None for most methods."""

@@ -3,20 +3,37 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
+from lpss.errors import UsageError
+from lpss.options import later
 from lpss.registries import METHODS
+from lpss.schedules.cosine import cosine
 from lpss.sparse.distributions import check_distribution
 from lpss.sparse.methods.base import Method
-from lpss.sparse.select import top_k
+from lpss.sparse.select import top_k, top_k_of_all
 from lpss.sparse.window import Window
+
+SCOPES = ("layer", "global")
+# Progress u in [0, 1] -> share of the way from the first to the last sparsity.
+SCHEDULES = {
+    "cubic": lambda u: 1 - (1 - u) ** 3,
+    "linear": lambda u: u,
+    "cosine": lambda u: 1 - cosine(u),
+    "once": lambda u: 1.0,
+}
 
 
 @METHODS.register("gmp")
 class GMP(Method):
-    """Starts dense; at each update every layer keeps its largest weights, as many as the cubic schedule allows.
+    """Starts dense; at each update keeps the largest weights, as many as the cubic schedule allows.
 
     The sparsity at fraction u of the window from `begin` to `end` is  s (1 - (1 - u)^3)  (their eq 1 with s_i = 0); the
-    window's last update reaches s. What is pruned stays pruned. `distribution` spreads s over layers.
+    window's last update reaches s. What is pruned stays pruned.
+
+    scope: `layer`, every layer keeps its share of `distribution`; or `global`, the largest weights of all layers stay.
+    schedule: `cubic`; `linear` (s u); `cosine`; or `once`, all at the window's first update: one-shot pruning.
+
     `begin` and `end` are fractions of training, `update_every` is in steps (0: automatic, see `Window`).
     """
 
@@ -30,22 +47,52 @@ class GMP(Method):
         begin: float = 0.0
         end: float = 0.75
         update_every: int = 0
+        scope: str = later("layer")
+        schedule: str = later("cubic")
 
     def check(self) -> None:
-        check_distribution(self.config.distribution)
-        self.window = Window(self.config.begin, self.config.end, self.config.update_every, self.total_steps)
+        config = self.config
+        check_distribution(config.distribution)
+        check_scope(config.scope)
+        if config.schedule not in SCHEDULES:
+            raise UsageError(f"method.schedule must be one of {', '.join(SCHEDULES)}; got {config.schedule!r}")
+        self.window = self.pruning = Window(config.begin, config.end, config.update_every, self.total_steps)
+        self.keeps_layer_counts = config.scope == "layer"
 
     def should_update(self) -> bool:
         return self.window.should_update(self.steps)
 
     def reached_by_now(self) -> float:
         """The sparsity that the schedule asks for at this update."""
-        first, last = self.window.first, self.window.last_update
-        u = min(1.0, (self.steps - first) / max(last - first, 1)) if self.steps < last else 1.0
-        return self.sparsity * (1 - (1 - u) ** 3)
+        first = self.first_sparsity()
+        return first + (self.sparsity - first) * SCHEDULES[self.config.schedule](self.pruning.progress(self.steps))
+
+    def first_sparsity(self) -> float:
+        """Where the schedule begins."""
+        return 0.0
+
+    def drop_score(self, name: str) -> Tensor:
+        """Magnitude of the weights: the largest stay."""
+        return self.masks.layers[name].weight.detach().abs()
 
     @torch.no_grad()
     def update(self) -> None:
-        wanted = self.layer_counts(self.reached_by_now(), self.config.distribution)
-        for name, layer in self.masks.layers.items():
-            self.set_mask(name, top_k(layer.weight.detach().abs(), wanted[name], among=self.masks[name].bool()))
+        self.prune(self.reached_by_now())
+
+    def prune(self, sparsity: float) -> None:
+        """Keep as many of the active weights as this sparsity allows, those of largest score."""
+        counts = self.layer_counts(sparsity, self.config.distribution)
+        active = {name: mask.bool() for name, mask in self.masks.items()}
+        if self.config.scope == "global":
+            scores = {name: self.drop_score(name) for name in active}
+            for name, kept in top_k_of_all(scores, sum(counts.values()), among=active, at_least=1).items():
+                self.set_mask(name, kept)
+            return
+        for name, mask in active.items():
+            self.set_mask(name, top_k(self.drop_score(name), counts[name], among=mask))
+
+
+def check_scope(scope: str) -> None:
+    """Raises UsageError for what is not in SCOPES."""
+    if scope not in SCOPES:
+        raise UsageError(f"method.scope must be one of {', '.join(SCOPES)}; got {scope!r}")

@@ -11,7 +11,7 @@ from lpss.optim.protocol import latent_weights
 from lpss.options import check_range
 from lpss.registries import METHODS
 from lpss.sparse.methods.base import Method
-from lpss.sparse.select import below_row_mean, row_counts, share, top_k, top_k_rows
+from lpss.sparse.select import below_row_mean, row_counts, share, top_k, top_k_of_all, top_k_rows
 from lpss.sparse.window import Window
 from lpss.theory import shortfall
 
@@ -161,16 +161,15 @@ class LpSS(Method):
         wanted = round((1 - self.sparsity) * self.masks.maskable)
         count = sum(self.masks.active().values())
         score = self._relative if wanted < count else self._relative_gradient
-        together = torch.cat([score(name).flatten() for name in self.masks])
-        everywhere = torch.cat([chosen.flatten() for chosen in active.values()])
+        scores = {name: score(name).view_as(mask) for name, mask in active.items()}
         if wanted < count:
-            chosen = top_k(together, wanted, among=everywhere)
+            chosen = top_k_of_all(scores, wanted, among=active)
         else:
-            chosen = everywhere | top_k(together, wanted - count, among=~everywhere)
-        parts = chosen.split([mask.numel() for mask in active.values()])
-        for (name, before), after in zip(active.items(), parts, strict=True):
-            if not torch.equal(before, after.view_as(before)):
-                self.set_mask(name, after.view_as(before))
+            new = top_k_of_all(scores, wanted - count, among={name: ~mask for name, mask in active.items()})
+            chosen = {name: mask | new[name] for name, mask in active.items()}
+        for name, before in active.items():
+            if not torch.equal(before, chosen[name]):
+                self.set_mask(name, chosen[name])
 
     def _relative(self, name: str) -> Tensor:
         """Magnitudes relative to the mean of the neuron's active ones."""

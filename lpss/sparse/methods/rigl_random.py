@@ -1,10 +1,10 @@
 """RigL without its gradients: a control."""
 
-import torch
 from torch import Tensor
 
 from lpss.registries import METHODS
 from lpss.sparse.methods.rigl import RigL
+from lpss.sparse.select import random_scores
 
 
 @METHODS.register("rigl_random")
@@ -23,4 +23,4 @@ class RigLRandom(RigL):
         return False
 
     def grow_score(self, name: str) -> Tensor:
-        return torch.rand(self.masks[name].shape, generator=self.generator).to(self.masks[name].device)
+        return random_scores(self.masks[name], self.generator)

@@ -8,7 +8,7 @@ from torch import Tensor
 from lpss.options import check_range
 from lpss.registries import METHODS
 from lpss.sparse.methods.base import Method
-from lpss.sparse.select import top_k
+from lpss.sparse.select import random_scores, top_k
 from lpss.sparse.window import Window
 
 
@@ -55,15 +55,19 @@ class DropGrow(Method):
     def update(self) -> None:
         fraction = self.config.drop_fraction * self.window.decay(self.config.drop_schedule, self.steps)
         for name, count in self.masks.active().items():
-            self.drop_and_grow(name, count, round(fraction * count))
+            self.drop_and_grow(name, count, int(fraction * count))
 
     def drop_and_grow(self, name: str, active_count: int, changes: int) -> None:
-        """Replace up to `changes` of the layer's connections; a dense layer is left alone."""
-        changes = min(changes, self.masks[name].numel() - active_count)
-        active = self.masks[name].bool()
-        kept = top_k(self.drop_score(name), active_count - changes, among=active)
-        grown = top_k(self.grow_score(name), changes, among=~kept)
-        self.set_mask(name, kept | grown)
+        """Replace `changes` of the layer's connections."""
+        score = self.drop_score(name), self.grow_score(name)
+        self.set_mask(name, replaced(self.masks[name].bool(), *score, active_count - changes, changes))
+
+
+def replaced(active: Tensor, drop_score: Tensor, grow_score: Tensor, keep: int, grow: int) -> Tensor:
+    """The mask of the `keep` active weights of largest drop score and the `grow` best of all others, of which those just
+    dropped are some."""
+    kept = top_k(drop_score, keep, among=active)
+    return kept | top_k(grow_score, grow, among=~kept)
 
 
 @METHODS.register("set")
@@ -80,6 +84,7 @@ class SET(DropGrow):
         "connectivity inspired by network science, https://doi.org/10.1038/s41467-018-04316-3"
     )
     order = 10
+    revision = 2  # 1: numbers to drop rounded, and new weights moved by the gradient of the update's batch
 
     def grow_score(self, name: str) -> Tensor:
-        return torch.rand(self.masks[name].shape, generator=self.generator).to(self.masks[name].device)
+        return random_scores(self.masks[name], self.generator)

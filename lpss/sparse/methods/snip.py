@@ -10,7 +10,7 @@ from lpss.registries import METHODS
 from lpss.sparse.distributions import check_distribution
 from lpss.sparse.methods.base import Method
 from lpss.sparse.methods.set import DropGrow
-from lpss.sparse.select import top_k
+from lpss.sparse.select import top_k, top_k_of_all
 
 
 @METHODS.register("snip")
@@ -61,10 +61,7 @@ class SNIP(Method):
                 name: top_k(score, counts[name], torch.ones_like(score, dtype=torch.bool))
                 for name, score in saliency.items()
             }
-        together = torch.cat([score.flatten() for score in saliency.values()])
-        chosen = top_k(together, sum(counts.values()), torch.ones_like(together, dtype=torch.bool))
-        parts = chosen.split([score.numel() for score in saliency.values()])
-        return {name: part.view_as(saliency[name]) for name, part in zip(saliency, parts, strict=True)}
+        return top_k_of_all(saliency, sum(counts.values()))
 
 
 @METHODS.register("snip_dynamic")
@@ -75,6 +72,7 @@ class SNIPDynamic(DropGrow):
     reference = "the demo of Li et al. 2021, https://github.com/WilliamLiPro/LpSS"
     reading_of = "snip"
     order = 41
+    revision = 2  # as RigL's
 
     @dataclass
     class Config(DropGrow.Config):
