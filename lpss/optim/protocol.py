@@ -97,6 +97,15 @@ def forget_momentum(optimizer: torch.optim.Optimizer) -> None:
 
 
 @torch.no_grad()
+def forget_momentum_at(optimizer: torch.optim.Optimizer, param: Tensor, places: Tensor) -> None:
+    """As `forget_momentum`, of some entries of a weight: where `places` (bool, in its shape) is True."""
+    latent = latent_weights(optimizer).latent(param)
+    for value in optimizer.state.get(param, {}).values():
+        if torch.is_tensor(value) and value is not latent and value.shape == param.shape:
+            value.masked_fill_(places, 0)
+
+
+@torch.no_grad()
 def follow(optimizer: torch.optim.Optimizer, param: Tensor, mask: Tensor) -> bool:
     """See to it that the latent tensor of a weight that was written to from outside is this weight's.
 

@@ -38,10 +38,11 @@ class Window:
             return 1.0
         return (step - self.first) / max(self.last_update - self.first, 1)
 
-    def decay(self, kind: str, step: int) -> float:
-        """`cosine` (eq 4 without alpha: from 1 at step 0 to 0 at the window's end) or `constant`."""
+    def decay(self, kind: str, step: int, from_begin: bool = False) -> float:
+        """`cosine` (eq 4 without alpha: from 1 at step 0, or at the window's begin, to 0 at its end) or `constant`."""
         if kind == "constant":
             return 1.0
         if kind == "cosine":
-            return cosine(step / max(self.last, 1))
+            first = self.first if from_begin else 0
+            return cosine((step - first) / max(self.last - first, 1))
         raise UsageError(f"method.drop_schedule must be cosine or constant, got {kind!r}")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lpss.errors import UsageError
+from lpss.optim.protocol import forget_momentum_at
 from lpss.options import check_range
 from lpss.registries import METHODS
 from lpss.sparse.distributions import allot, check_distribution
@@ -128,21 +129,13 @@ class DeepR(Method):
             if not dropped[name] and not grown[name]:
                 continue
             new = top_k(random_scores(mask, self.generator), grown[name], among=free[name])
-            self._forget_returned(name, new)
+            layer = self.masks.layers[name]  # the mask tells nothing of connections that go and come back at once
+            forget_momentum_at(self.optimizer, layer.parameter, layer.view(new & self.masks[name].bool()))
             self.set_mask(name, mask | new)
             if self.config.sign == "redraw":
                 drawn = torch.where(random_scores(mask, self.generator) < 0.5, -1.0, 1.0).to(self.signs[name].dtype)
                 self.signs[name] = torch.where(new, drawn, self.signs[name])
             self.crossed[name].zero_()
-
-    def _forget_returned(self, name: str, new: Tensor) -> None:
-        """Zero the optimizer's state of connections that go and come back in one update, of which the mask tells
-        nothing."""
-        layer = self.masks.layers[name]
-        stays = layer.view(~(new & self.masks[name].bool()))
-        for value in self.optimizer.state.get(layer.parameter, {}).values():
-            if torch.is_tensor(value) and value.shape == layer.parameter.shape:
-                value.mul_(stays)
 
     # --- state ------------------------------------------------------------------------------------------------------
 

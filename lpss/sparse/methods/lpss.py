@@ -7,8 +7,8 @@ from torch import Tensor
 
 from lpss import sphere
 from lpss.errors import UsageError
-from lpss.optim.protocol import latent_weights
-from lpss.options import check_range
+from lpss.optim.protocol import forget_momentum_at, latent_weights
+from lpss.options import check_range, later
 from lpss.registries import METHODS
 from lpss.sparse.methods.base import Method
 from lpss.sparse.select import below_row_mean, row_counts, share, top_k, top_k_of_all, top_k_rows
@@ -17,6 +17,7 @@ from lpss.theory import shortfall
 
 _CHOICES = {
     "drop_schedule": ("cosine", "constant"),
+    "decay_from": ("start", "begin"),
     "zeta_rule": ("paper", "demo"),
     "grow_score": ("abs", "signed"),
     "grow_scope": ("neuron", "layer"),
@@ -42,6 +43,9 @@ class LpSS(Method):
     updates happen; `update_every` is in steps (0: automatic, see `Window`).
 
     Options where the paper and its authors' demo differ (the default is ours):
+        decay_from: where the cosine of zeta_w begins: at the `start` of training, as eq 4 is printed, so that the first
+            update has less than zeta_w; or where updates `begin`.
+        keep_momentum: whether connections that are dropped and grown again in one update keep their momentum.
         zeta_rule: `paper` (eq 3), or `demo`, which switches at s_expect (1 - zeta_w / 2).
         grow_score: `abs`, or `signed`: gradient over the neuron's L2 norm, only positive ones grow.
         grow_scope: `neuron` (each neuron grows its own share), or `layer`.
@@ -75,6 +79,8 @@ class LpSS(Method):
         grow_score: str = "abs"
         grow_scope: str = "neuron"
         grow_init: str = "zero"
+        decay_from: str = later("start")
+        keep_momentum: bool = later(True)
         grace_steps: int = 100
         revive: bool = False
         exact_finish: bool = True
@@ -136,7 +142,8 @@ class LpSS(Method):
     @property
     def zeta_w(self) -> float:
         """The relative drop threshold at this step (eq 4)."""
-        return self.config.zeta_w * self.window.decay(self.config.drop_schedule, self.steps)
+        config, window = self.config, self.window
+        return config.zeta_w * window.decay(config.drop_schedule, self.steps, config.decay_from == "begin")
 
     def after_optimizer_step(self) -> None:
         super().after_optimizer_step()
@@ -200,6 +207,9 @@ class LpSS(Method):
         if self.config.revive:
             grown |= ~active.any(1, keepdim=True)
         new = (grown & ~active).view_as(weight)
+        if not self.config.keep_momentum:
+            layer = self.masks.layers[name]
+            forget_momentum_at(self.optimizer, layer.parameter, layer.view((grown & active).view_as(weight)))
         self.set_mask(name, (kept | grown).view_as(weight), self._new_values(name, magnitude, active))
         if self.born:
             self.born[name].masked_fill_(new, self.steps)
