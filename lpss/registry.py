@@ -36,12 +36,13 @@ from lpss.options import make_options, without_later
 
 T = TypeVar("T", bound=type)
 LAST = 1000  # the order of a member that has none
-FACTS = ("label", "reference", "order", "reading_of")  # class attributes, literals
+FACTS = ("label", "reference", "order", "reading_of", "kind")  # class attributes, literals
 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """What is known of a member without importing it. `reading_of`: of which member it is another reading."""
+    """What is known of a member without importing it. `reading_of`: of which member it is another reading. `kind`: of a
+    method, when its nets are sparse (lpss/sparse/methods/base.py)."""
 
     name: str
     class_name: str
@@ -51,6 +52,7 @@ class Member:
     reference: str = ""
     order: int = LAST
     reading_of: str = ""
+    kind: str = ""
 
 
 class Registry(MutableMapping):

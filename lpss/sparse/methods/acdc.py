@@ -32,6 +32,7 @@ class ACDC(Method):
         "https://arxiv.org/abs/2106.12379"
     )
     order = 62
+    kind = "dense start"
 
     @dataclass
     class Config:

@@ -80,6 +80,9 @@ class Method:
     revision = 1  # of the method's behaviour, a part of a run's hash (lpss/registry.py)
 
     name: str = "unregistered"  # of its registration
+    # When its nets are sparse: `dense`, never; `fixed`, from the start with masks that stay; `throughout`, from the start
+    # with masks that change; `dense start`, more and more.
+    kind: str = "throughout"
 
     @dataclass
     class Config:

@@ -39,6 +39,7 @@ class DeepR(Method):
         "Bellec et al. 2018, Deep Rewiring: Training very sparse deep networks, https://arxiv.org/abs/1711.05136"
     )
     order = 12
+    kind = "throughout"
 
     capturable = False  # its random walk is drawn by a generator of its own
     own_descent = "moves weights by noise of its own, and rewires at every step"

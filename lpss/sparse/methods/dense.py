@@ -10,6 +10,7 @@ class Dense(Method):
 
     label = "Dense"
     order = 0
+    kind = "dense"
 
     masks_gradients = False
 

@@ -31,6 +31,7 @@ class DSR(Method):
         "Reparameterization, https://arxiv.org/abs/1902.05967"
     )
     order = 16
+    kind = "throughout"
 
     keeps_layer_counts = False
 

@@ -40,6 +40,7 @@ class GMP(Method):
     label = "GMP"
     reference = "Zhu and Gupta 2017, To prune, or not to prune, https://arxiv.org/abs/1710.01878"
     order = 50
+    kind = "dense start"
 
     @dataclass
     class Config:

@@ -31,6 +31,7 @@ class GraNet(GMP):
         "https://arxiv.org/abs/2106.10404"
     )
     order = 60
+    kind = "dense start"
 
     @dataclass
     class Config(GMP.Config):

@@ -31,6 +31,7 @@ class GraSP(Method):
         "https://arxiv.org/abs/2002.07376"
     )
     order = 42
+    kind = "fixed"
 
     needs_preparation = True
     keeps_layer_counts = False

@@ -41,6 +41,7 @@ class IMP(Method):
         "https://arxiv.org/abs/1912.05671"
     )
     order = 64
+    kind = "dense start"
 
     moves_at_update = False  # the gradient is that of weights that are gone
 

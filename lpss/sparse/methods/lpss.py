@@ -64,6 +64,7 @@ class LpSS(Method):
         "Unit Lp Sphere, https://arxiv.org/abs/2103.16013"
     )
     order = 2000
+    kind = "dense start"
 
     @dataclass
     class Config:

@@ -23,6 +23,7 @@ class LpSSDemo(LpSS):
     reference = "the demo of Li et al. 2021, https://github.com/WilliamLiPro/LpSS"
     reading_of = "lpss"
     order = 2001
+    kind = "dense start"
     revision = 2  # 1: zeta_w fell from the start of training, and regrown connections kept their momentum
 
     @dataclass

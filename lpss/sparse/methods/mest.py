@@ -36,6 +36,7 @@ class MEST(DropGrow):
         "https://arxiv.org/abs/2110.14032"
     )
     order = 17
+    kind = "throughout"
 
     @dataclass
     class Config:

@@ -17,6 +17,7 @@ class RigLRandom(RigL):
     label = "RigL (random growth)"
     reference = "a control for Evci et al. 2020, https://arxiv.org/abs/1911.11134"
     order = 31
+    kind = "throughout"
 
     @property
     def dense_backward(self) -> bool:

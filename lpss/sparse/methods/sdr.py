@@ -34,6 +34,7 @@ class SDR(GMP):
         "https://arxiv.org/abs/1810.11764"
     )
     order = 55
+    kind = "dense start"
 
     @dataclass
     class Config(GMP.Config):

@@ -84,6 +84,7 @@ class SET(DropGrow):
         "connectivity inspired by network science, https://doi.org/10.1038/s41467-018-04316-3"
     )
     order = 10
+    kind = "throughout"
     revision = 2  # 1: numbers to drop rounded, and new weights moved by the gradient of the update's batch
 
     def grow_score(self, name: str) -> Tensor:

@@ -37,6 +37,7 @@ class SNFS(DropGrow):
     label = "SNFS"
     reference = "Dettmers and Zettlemoyer 2019, Sparse Networks from Scratch, https://arxiv.org/abs/1907.04840"
     order = 15
+    kind = "throughout"
 
     own_descent = "needs dense gradients at every step"
 

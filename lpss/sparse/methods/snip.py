@@ -26,6 +26,7 @@ class SNIP(Method):
         "https://arxiv.org/abs/1810.02340"
     )
     order = 40
+    kind = "fixed"
 
     @dataclass
     class Config:
@@ -72,6 +73,7 @@ class SNIPDynamic(DropGrow):
     reference = "the demo of Li et al. 2021, https://github.com/WilliamLiPro/LpSS"
     reading_of = "snip"
     order = 41
+    kind = "throughout"
     revision = 2  # as RigL's
 
     @dataclass

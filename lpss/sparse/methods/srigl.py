@@ -30,6 +30,7 @@ class SRigL(RigL):
     label = "SRigL"
     reference = "Lasby et al. 2024, Dynamic Sparse Training with Structured Sparsity, https://arxiv.org/abs/2305.02299"
     order = 32
+    kind = "throughout"
     revision = 1
 
     keeps_layer_counts = False

@@ -13,6 +13,7 @@ class Static(Method):
     label = "Static"
     reference = "the static baseline of Evci et al. 2020, https://arxiv.org/abs/1911.11134"
     order = 20
+    kind = "fixed"
 
     @dataclass
     class Config:

@@ -27,6 +27,7 @@ class SynFlow(Method):
         "https://arxiv.org/abs/2006.05467"
     )
     order = 43
+    kind = "fixed"
 
     needs_preparation = True
     keeps_layer_counts = False

@@ -36,6 +36,7 @@ class TopKAST(Method):
         "Jayakumar et al. 2020, Top-KAST: Top-K Always Sparse Training, https://arxiv.org/abs/2106.03517"
     )
     order = 34
+    kind = "throughout"
 
     own_descent = "moves weights that are not used"
 
