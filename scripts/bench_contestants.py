@@ -27,7 +27,7 @@ from lpss.config import TrainConfig
 from lpss.engine import products
 from lpss.engine.layout import to_layout
 from lpss.engine.pattern import PIXEL, Pattern
-from lpss.engine.rule import Job, jobs_of, measure
+from lpss.engine.rule import Job, Times, jobs_of, limits_from, measure
 from lpss.models import build_model
 from lpss.train.backend import Backend
 from lpss.train.compute import EAGER
@@ -328,8 +328,8 @@ def steps(net: Net, sparsities: Sequence[float]) -> dict[str, Callable[[], Step]
 
 
 @cache
-def limit(job: Job, threads: int) -> float:
-    """As lpss-train measures it, but now: what it keeps may be of an hour in which the machine was busy."""
+def times(job: Job, threads: int) -> Times:
+    """As lpss-train measures them, but now: what it keeps may be of an hour in which the machine was busy."""
     return measure(job, "float32")
 
 
@@ -342,7 +342,7 @@ def backends(net: Net, sparsities: Sequence[float]) -> tuple[dict[str, Run], dic
         optimizer = sgd(module)
         method = static(module, optimizer, sparsity)
         jobs = jobs_of(module, method.masks.layers.values(), data[0][:1], net.batch)
-        found = {name: limit(job, torch.get_num_threads()) for name, job in jobs.items()}
+        found = limits_from({name: times(job, torch.get_num_threads()) for name, job in jobs.items()})
         train = TrainConfig(backend="auto", batch_size=net.batch, limits=found)
         backend = Backend(train, module, method, data[0][:1], EAGER, torch.device("cpu"))
         runs[f"auto {sparsity}"] = Step(module, data, optimizer, method)
