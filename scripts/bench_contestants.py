@@ -148,7 +148,7 @@ def linear(inputs: int, outputs: int, batch: int, sparsities: Sequence[float]) -
     weight = layer().weight.detach()
     forget_others()
     runs = _dense_layers(layer, x, dy)
-    runs["dense bare"] = lambda: (torch.mm(x, weight.t()), torch.mm(dy, weight), torch.mm(dy.t(), x))
+    runs["dense bare"] = _bare_dense(weight, x, dy)
     for sparsity in sparsities:
         for kind in LINEAR_ONLY:
             module = REPLACED[kind](layer(), sparsity)
@@ -203,14 +203,29 @@ def _passes(module: nn.Module, weight: Tensor, x: Tensor, dy: Tensor, then: Run 
     return run
 
 
-def _bare(weight: Tensor, sparsity: float, x: Tensor, dy: Tensor) -> Run:
+def _bare_dense(weight: Tensor, x: Tensor, dy: Tensor, which: int = 3) -> Run:
+    """The first of: the product, the gradient of the weight, that of x."""
+
+    def run() -> None:
+        torch.mm(x, weight.t())
+        if which > 1:
+            torch.mm(dy.t(), x)
+        if which > 2:
+            torch.mm(dy, weight)
+
+    return run
+
+
+def _bare(weight: Tensor, sparsity: float, x: Tensor, dy: Tensor, which: int = 3) -> Run:
     mask = torch.rand(weight.shape) >= sparsity
     pattern, values = Pattern(mask), weight[mask]
 
     def run() -> None:
         products.product(pattern, PIXEL, x, values, None)
-        products.input_gradient(pattern, PIXEL, dy, values, x.shape)
-        products.weight_gradient(pattern, PIXEL, x, dy)
+        if which > 1:
+            products.weight_gradient(pattern, PIXEL, x, dy)
+        if which > 2:
+            products.input_gradient(pattern, PIXEL, dy, values, x.shape)
 
     return run
 
@@ -291,6 +306,20 @@ def _bytes(held) -> int:
     return sum(sizes.values())
 
 
+def bare_products(net: Net, sparsities: Iterable[float], forward: bool = False) -> dict[str, Run]:
+    """An MLP's products alone, without autograd and all else, of a step or a forward pass."""
+    layers = [module for module in net.build().modules() if isinstance(module, nn.Linear)]
+    runs: dict[str, list[Run]] = {}
+    for place, layer in enumerate(layers):
+        weight, which = layer.weight.detach(), 1 if forward else 2 if place == 0 else 3
+        x, dy = torch.randn(net.batch, layer.in_features), torch.randn(net.batch, layer.out_features)
+        runs.setdefault("dense bare", []).append(_bare_dense(weight, x, dy, which))
+        for sparsity in sparsities:
+            run = _bare(weight, sparsity, to_layout(x), to_layout(dy), which)
+            runs.setdefault(f"ours bare {sparsity}", []).append(run)
+    return {name: lambda several=several: [run() for run in several] for name, several in runs.items()}
+
+
 def steps(net: Net, sparsities: Sequence[float]) -> dict[str, Callable[[], Step]]:
     """Name -> what makes the step."""
 
@@ -366,7 +395,9 @@ def inference(net: Net, sparsities: Iterable[float]) -> dict[str, Run]:
 
         return run
 
+    sparsities = list(sparsities)
     runs = {"dense": predict(net.build()), "bfloat16": predict(net.build(), bfloat16=True)}
+    runs |= bare_products(net, sparsities, forward=True)
     for sparsity in sparsities:
         for kind in LINEAR_ONLY:
             runs[f"{kind} {sparsity}"] = predict(replaced(net.build(), REPLACED[kind], sparsity))

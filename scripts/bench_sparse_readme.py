@@ -66,6 +66,7 @@ def section(data: dict) -> str:
         f"[SparseLab](https://pypi.org/project/sparselab/) {data['sparselab']}" if data["sparselab"] else "no SparseLab"
     )
     parts = [write(cells) for part, write in PARTS.items() if any(cell["part"] == part for cell in cells)]
+    parts += [text] if (text := missed(cells)) else []
     return f"""## Sparse nets on CPUs
 
 {about(data, "sparse.json", "python scripts/bench_sparse.py --json outputs/bench/sparse.json")}
@@ -111,6 +112,32 @@ def _goals(cells: list[dict]) -> str:
 
 def goals_of(cell: dict) -> dict[float, float]:
     return GOALS.get((cell["part"], cell["name"], cell["batch"]), {})
+
+
+def missed(cells: list[dict]) -> str:
+    """The goals that were not reached, and what the products alone would allow."""
+    lines = []
+    for cell in cells:
+        for sparsity, goal in goals_of(cell).items():
+            name, bare = f"ours {sparsity}", f"ours bare {sparsity}"
+            if cell["speed_up"][name] >= goal:
+                continue
+            row = [*place(cell), short(sparsity), ratio(goal), ratio(cell["speed_up"][name])]
+            if bare in cell["ms"]:
+                share = cell["ms"][bare] / cell["ms"][name]
+                row += [ratio(cell["speed_up"][bare]), f"{1e3 * cell['ms'][name]:.0f}", f"{100 * share:.0f} %"]
+            else:
+                row += ["-", f"{1e3 * cell['ms'][name]:.0f}", "-"]
+            lines.append([cell["part"], *row])
+    if not lines:
+        return ""
+    head = ["part", "what", "batch", "threads", "sparsity", "goal", "reached", "products alone", "us", "of it products"]
+    return f"""### Goals that were missed
+
+*Products alone*: how many times faster they are than dense products without autograd. What is not products is Python,
+autograd, allocation and, in steps, everything between layers and the optimizer, which dense nets pay as well.
+
+{table(head, lines, left=2)}"""
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
