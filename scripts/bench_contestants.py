@@ -29,6 +29,7 @@ from lpss.engine.layout import to_layout
 from lpss.engine.pattern import PIXEL, Pattern
 from lpss.engine.rule import Job, Times, jobs_of, limits_from, measure
 from lpss.models import build_model
+from lpss.sparse.masks import Masks
 from lpss.train.backend import Backend
 from lpss.train.compute import EAGER
 
@@ -280,7 +281,7 @@ class Step:
             "weights": _bytes([*params, *self.net.buffers()]),
             "gradients": _bytes([param.grad for param in params]),
             "optimizer": _bytes([dict(state) for state in states]),
-            "masks": _bytes(dict(self.method.masks) if self.method else {}),
+            "masks": _bytes(self.method.masks if self.method else {}),
             "index": _bytes([site.pattern for site in sites]),
         }
 
@@ -299,6 +300,8 @@ def _bytes(held) -> int:
         elif isinstance(x, (list, tuple)):
             for each in x:
                 visit(each)
+        elif isinstance(x, Masks):
+            visit(x._masks)  # asked by name, it makes those that a sparse layer does not need
         elif type(x).__module__.startswith("lpss."):
             visit(vars(x))
 
