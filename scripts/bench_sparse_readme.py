@@ -138,8 +138,8 @@ def missed(cells: list[dict]) -> str:
 autograd, allocation and, in steps, everything between layers and the optimizer, which dense nets pay as well: about 60
 us a small layer, more than half of what 256 or 512 wide layers take, and above .95 most of every step. At 1024 wide the
 products themselves are the limit: an active weight reads the activations of its channel, 512 bytes for a batch of 128,
-from the second cache, at the 64 bytes in 2 to 3 clocks that it gives. Parts of the input small enough for the first cache
-were tried, and were slower. With one example there is one multiply-add for every index and weight that is read.
+from the second cache. Parts of the input small enough for the first cache were tried, and were slower, since rows are
+short then. With one example there is one multiply-add for every index and weight that is read.
 
 {table(head, lines, left=2)}"""
 
