@@ -155,8 +155,9 @@ def table4(data: dict) -> str:
 
 {about(data, "table4.json", "python scripts/bench_table4.py --json outputs/bench/table4.json")}
 
-Both tables of the seven tabular data sets, seed {data["seeds"]}, {data["times"][-1]["runs"]} runs of one thread, two at
-once: summed minutes of the runs, by data set, by method and in all.
+Both tables of the seven tabular data sets, seed {", ".join(data["seeds"])}: {data["times"][-1]["runs"]} runs under each
+backend, of one thread, a run under one beside the same under the other. Summed minutes of the runs, by data set, by
+method and in all.
 
 {table(head, lines)}
 The backends differ in rounding, from which trainings drift apart as with another seed. Of {agree["cells"]} cells at

@@ -3,49 +3,67 @@
 
     python scripts/bench_table4.py [--seeds 0] [--folder outputs/backends] [--json outputs/bench/table4.json]
 
-Trains both tables (scripts/reproduce_table4.py) under one backend and then under the other; nothing else should run
-meanwhile. Runs that have ended are kept in FOLDER, so that the same command goes on where it was stopped. Times are
-those of the runs, from their first step to their last, with evaluation. Accuracies at the highest sparsity are compared
-with the spread over seeds of the committed results (outputs/table4/results.csv).
+Trains every run of both tables (scripts/reproduce_table4.py) under each backend, one after the other, so that other
+load hits them alike: with two workers, beside each other. Runs that have ended are kept in FOLDER, so that the same
+command goes on where it was stopped. Times are those of the runs, from their first step to their last, with evaluation.
+Accuracies at the highest sparsity are compared with the spread over seeds of the committed results
+(outputs/table4/results.csv).
 """
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import torch
 from benchmark import write_json
-from reproduce_table4 import UCI
+from reproduce_table4 import TABLES, UCI, planned
+from table4 import METHODS, words
 
+from lpss.cli.progress import train
 from lpss.report.collect import collect
+from lpss.train.environment import usable_cores
 
-SCRIPTS = Path(__file__).resolve().parent
-COMMITTED = SCRIPTS.parent / "outputs" / "table4" / "results.csv"
+COMMITTED = Path(__file__).resolve().parents[1] / "outputs" / "table4" / "results.csv"
 CELL = ["experiment", "dataset", "method", "sparsity"]
 BACKENDS = ("dense", "auto")
 
 
 def main() -> int:
-    """Train, compare, and write the json; returns the first exit code that is not 0."""
+    """Train, compare, and write the json; returns 1 if a run has failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", default="0")
-    parser.add_argument("--datasets", default=",".join(UCI))
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for all runs")
+    parser.add_argument("--tables", type=words, default=list(TABLES))
+    parser.add_argument("--datasets", type=words, default=list(UCI))
+    parser.add_argument("--methods", type=words, default=list(METHODS))
+    parser.add_argument("--sparsities", type=words, default=["0.5", "0.8", "0.9"])
+    parser.add_argument("--seeds", type=words, default=["0"])
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="runs at once, one thread each")
     parser.add_argument("--folder", type=Path, default=Path("outputs/backends"))
     parser.add_argument("--json", type=Path)
-    args, overrides = parser.parse_known_args()
-    for backend in BACKENDS:
-        command = [sys.executable, SCRIPTS / "reproduce_table4.py", "--seeds", args.seeds, "--datasets", args.datasets]
-        command += ["--output", args.folder / backend, f"train.backend={backend}", *overrides]
-        if code := subprocess.run(command).returncode:
-            return code
-    runs = {backend: collect(args.folder / backend / "results.csv") for backend in BACKENDS}
-    facts = {"seeds": args.seeds, "times": times(runs), "agreement": agreement(runs, collect(COMMITTED))}
+    args = parser.parse_args()
+    failed = [outcome for outcome in train(paired(args), args.workers) if outcome.result is None]
+    runs = {backend: collect(args.folder / backend / "runs") for backend in BACKENDS}
+    both = set(runs["dense"]["config_hash"]) & set(runs["auto"]["config_hash"])
+    runs = {backend: frame[frame["config_hash"].isin(both)] for backend, frame in runs.items()}
+    facts = {"seeds": args.seeds, "workers": args.workers, "times": times(runs)}
+    facts["agreement"] = agreement(runs, collect(COMMITTED))
     print(facts["times"], facts["agreement"], sep="\n")
     if args.json:
         write_json(args.json, torch.device("cpu"), facts)
-    return 0
+    return 1 if failed else 0
+
+
+def paired(args: argparse.Namespace) -> list[list[str]]:
+    """The overrides of every run, once for each backend."""
+    by_backend = []
+    for backend in BACKENDS:
+        place = vars(args) | {
+            "output": args.folder / backend,
+            "overrides": [*args.overrides, f"train.backend={backend}"],
+        }
+        by_backend.append(planned(argparse.Namespace(**place), args.datasets))
+    return [run for pair in zip(*by_backend, strict=True) for run in pair]
 
 
 def times(runs: dict[str, pd.DataFrame]) -> list[dict]:
