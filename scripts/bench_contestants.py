@@ -27,8 +27,9 @@ from lpss.config import TrainConfig
 from lpss.engine import products
 from lpss.engine.layout import to_layout
 from lpss.engine.pattern import PIXEL, Pattern
-from lpss.engine.rule import Job, jobs_of, measure
+from lpss.engine.rule import Job, Times, jobs_of, limits_from, measure
 from lpss.models import build_model
+from lpss.sparse.masks import Masks
 from lpss.train.backend import Backend
 from lpss.train.compute import EAGER
 
@@ -148,7 +149,7 @@ def linear(inputs: int, outputs: int, batch: int, sparsities: Sequence[float]) -
     weight = layer().weight.detach()
     forget_others()
     runs = _dense_layers(layer, x, dy)
-    runs["dense bare"] = lambda: (torch.mm(x, weight.t()), torch.mm(dy, weight), torch.mm(dy.t(), x))
+    runs["dense bare"] = _bare_dense(weight, x, dy)
     for sparsity in sparsities:
         for kind in LINEAR_ONLY:
             module = REPLACED[kind](layer(), sparsity)
@@ -203,14 +204,29 @@ def _passes(module: nn.Module, weight: Tensor, x: Tensor, dy: Tensor, then: Run 
     return run
 
 
-def _bare(weight: Tensor, sparsity: float, x: Tensor, dy: Tensor) -> Run:
+def _bare_dense(weight: Tensor, x: Tensor, dy: Tensor, which: int = 3) -> Run:
+    """The first of: the product, the gradient of the weight, that of x."""
+
+    def run() -> None:
+        torch.mm(x, weight.t())
+        if which > 1:
+            torch.mm(dy.t(), x)
+        if which > 2:
+            torch.mm(dy, weight)
+
+    return run
+
+
+def _bare(weight: Tensor, sparsity: float, x: Tensor, dy: Tensor, which: int = 3) -> Run:
     mask = torch.rand(weight.shape) >= sparsity
     pattern, values = Pattern(mask), weight[mask]
 
     def run() -> None:
         products.product(pattern, PIXEL, x, values, None)
-        products.input_gradient(pattern, PIXEL, dy, values, x.shape)
-        products.weight_gradient(pattern, PIXEL, x, dy)
+        if which > 1:
+            products.weight_gradient(pattern, PIXEL, x, dy)
+        if which > 2:
+            products.input_gradient(pattern, PIXEL, dy, values, x.shape)
 
     return run
 
@@ -265,7 +281,7 @@ class Step:
             "weights": _bytes([*params, *self.net.buffers()]),
             "gradients": _bytes([param.grad for param in params]),
             "optimizer": _bytes([dict(state) for state in states]),
-            "masks": _bytes(dict(self.method.masks) if self.method else {}),
+            "masks": _bytes(self.method.masks if self.method else {}),
             "index": _bytes([site.pattern for site in sites]),
         }
 
@@ -284,11 +300,27 @@ def _bytes(held) -> int:
         elif isinstance(x, (list, tuple)):
             for each in x:
                 visit(each)
+        elif isinstance(x, Masks):
+            visit(x._masks)  # asked by name, it makes those that a sparse layer does not need
         elif type(x).__module__.startswith("lpss."):
             visit(vars(x))
 
     visit(held)
     return sum(sizes.values())
+
+
+def bare_products(net: Net, sparsities: Iterable[float], forward: bool = False) -> dict[str, Run]:
+    """An MLP's products alone, without autograd and all else, of a step or a forward pass."""
+    layers = [module for module in net.build().modules() if isinstance(module, nn.Linear)]
+    runs: dict[str, list[Run]] = {}
+    for place, layer in enumerate(layers):
+        weight, which = layer.weight.detach(), 1 if forward else 2 if place == 0 else 3
+        x, dy = torch.randn(net.batch, layer.in_features), torch.randn(net.batch, layer.out_features)
+        runs.setdefault("dense bare", []).append(_bare_dense(weight, x, dy, which))
+        for sparsity in sparsities:
+            run = _bare(weight, sparsity, to_layout(x), to_layout(dy), which)
+            runs.setdefault(f"ours bare {sparsity}", []).append(run)
+    return {name: lambda several=several: [run() for run in several] for name, several in runs.items()}
 
 
 def steps(net: Net, sparsities: Sequence[float]) -> dict[str, Callable[[], Step]]:
@@ -328,8 +360,8 @@ def steps(net: Net, sparsities: Sequence[float]) -> dict[str, Callable[[], Step]
 
 
 @cache
-def limit(job: Job, threads: int) -> float:
-    """As lpss-train measures it, but now: what it keeps may be of an hour in which the machine was busy."""
+def times(job: Job, threads: int) -> Times:
+    """As lpss-train measures them, but now: what it keeps may be of an hour in which the machine was busy."""
     return measure(job, "float32")
 
 
@@ -342,7 +374,7 @@ def backends(net: Net, sparsities: Sequence[float]) -> tuple[dict[str, Run], dic
         optimizer = sgd(module)
         method = static(module, optimizer, sparsity)
         jobs = jobs_of(module, method.masks.layers.values(), data[0][:1], net.batch)
-        found = {name: limit(job, torch.get_num_threads()) for name, job in jobs.items()}
+        found = limits_from({name: times(job, torch.get_num_threads()) for name, job in jobs.items()})
         train = TrainConfig(backend="auto", batch_size=net.batch, limits=found)
         backend = Backend(train, module, method, data[0][:1], EAGER, torch.device("cpu"))
         runs[f"auto {sparsity}"] = Step(module, data, optimizer, method)
@@ -366,7 +398,9 @@ def inference(net: Net, sparsities: Iterable[float]) -> dict[str, Run]:
 
         return run
 
+    sparsities = list(sparsities)
     runs = {"dense": predict(net.build()), "bfloat16": predict(net.build(), bfloat16=True)}
+    runs |= bare_products(net, sparsities, forward=True)
     for sparsity in sparsities:
         for kind in LINEAR_ONLY:
             runs[f"{kind} {sparsity}"] = predict(replaced(net.build(), REPLACED[kind], sparsity))

@@ -36,9 +36,10 @@ def section(runs: pd.DataFrame) -> str:
 
     python scripts/early_sparsity.py --dataset {first["dataset"]} --sparsity {first["sparsity"]:g}
 
-LpSS is dense for much of its run, by default (start sparsity .2, updates from .2 to .8 of training), and gains from
-sparse products only later. What it gains in time and loses in accuracy by being sparse earlier: {first["dataset"]},
-sparsity {first["sparsity"]:g}, {first["epochs"]:g} epochs, `experiment={first["experiment"]}`, a tenth of the training
-set held out. The first row computes under `train.backend=dense`, the others under `auto`; one run after the other.
+LpSS is dense for much of its run, and gains from sparse products only later. What it gains in time and loses in
+accuracy by being sparse earlier: {first["dataset"]}, sparsity {first["sparsity"]:g}, {first["epochs"]:g} epochs,
+settings of `experiment={first["experiment"]}`, a tenth of the training set held out. The first row computes under
+`train.backend=dense`, with the experiment's own start sparsity and part of training with updates; the others under
+`auto`. One run after the other.
 
 {table(head, [cells for *_, cells in lines], left=3)}"""

@@ -17,9 +17,9 @@
 bench_contestants.py says who takes part. Contestants of a cell take turns, round by round, so that other load on the
 machine hits them alike; a turn is many calls, or one where it takes longer than a turn. Speed-ups are ratios of best
 rounds (`speed_up`) and of medians (`median_speed_up`), to float32 dense of the same kind: for images the better of
-its two memory formats, for `bare` the bare products, for LpSGD-m dense with LpSGD-m. `others` is how many cores other
-programs kept busy meanwhile (Linux only): where it is not near 0, threads wait for each other and ratios of several
-threads mean nothing.
+its two memory formats, for `bare` (a net's products alone) the bare dense products, for LpSGD-m dense with LpSGD-m.
+`others` is how many cores other programs kept busy meanwhile (Linux only): where it is not near 0, threads wait for
+each other and ratios of several threads mean nothing.
 
 All have their process keep the memory that it frees (lpss.engine.memory), as lpss-train does.
 The json is written after every cell. With --resume cells that it holds are not measured again; with --quieter only
@@ -44,7 +44,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from bench_contestants import Net, Run, backends, conv, inference, linear, sparselab, steps
+from bench_contestants import Net, Run, backends, bare_products, conv, inference, linear, sparselab, steps
 from bench_sweep import busy
 from benchmark import write_json
 from threadpoolctl import threadpool_limits
@@ -278,7 +278,8 @@ def cells(parts: list[str], quick: bool, epochs: int | None) -> Iterator[Cell]:
 
 
 def _timed_steps(net: Net, sparsities: tuple[float, ...], seconds: float) -> dict:
-    return timed(lambda: {name: make() for name, make in steps(net, sparsities).items()}, seconds)
+    bare = {} if net.images else bare_products(net, sparsities)
+    return timed(lambda: {name: make() for name, make in steps(net, sparsities).items()} | bare, seconds)
 
 
 # --- all of it --------------------------------------------------------------------------------------------------------

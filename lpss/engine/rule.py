@@ -1,16 +1,18 @@
-"""Up to which density a layer computes faster from its active weights: measured once on a machine, and kept.
+"""Up to which density layers compute faster from their active weights: measured once on a machine, and kept.
 
-A layer's time from its active weights is a constant and a part that grows with their number; both follow from two
-measurements, and where they meet the time of the dense layer is its limit.
+A layer's times are measured by itself, dense and sparse at some densities. Which layers of a net then compute sparse is
+told for the net as a whole: where a dense layer meets a sparse one activations are copied, and unless the gain is clear
+the net stays dense.
 """
 
 import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import torch
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lpss.engine.functions import SparseProduct
-from lpss.engine.layout import to_layout
+from lpss.engine.layout import from_layout, to_layout
 from lpss.engine.modules import conv_geometry, obstacle
 from lpss.engine.pattern import PIXEL, Geometry, Pattern
 from lpss.errors import LpssError
@@ -27,8 +29,9 @@ from lpss.layers import Layer
 from lpss.native import loader
 
 log = logging.getLogger(__name__)
-DENSITIES = (0.02, 0.2)  # that are measured
-GAIN = 0.95  # of the dense time: what a layer must win to be changed
+DENSITIES = (0.02, 0.2, 0.5)  # that are measured
+OWN = 30e-6  # seconds that a sparse layer's module and the method's work on it take beside
+MARGIN = 0.15  # of the dense time of all its layers: what a net must win
 ROUNDS, SECONDS = 7, 0.3  # of a measurement at most, but two rounds
 
 
@@ -43,10 +46,34 @@ class Job:
     first: bool = False
 
     @property
+    def output(self) -> tuple[int, ...]:
+        """Shape of y."""
+        return self.batch, self.weight[0], *(() if len(self.weight) == 2 else self.geometry.output)
+
+    @property
     def input(self) -> tuple[int, ...]:
         """Shape of x."""
         sides = () if len(self.weight) == 2 else (self.geometry.height, self.geometry.width)
         return self.batch, self.weight[1], *sides
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of a layer in a training step.
+
+    dense: from whole weights. sparse: from its active weights, at DENSITIES. copies: of what it reads and gives and of
+    their gradients, from one layout to the other.
+    """
+
+    dense: float
+    sparse: tuple[float, ...]
+    copies: float
+
+    def saved(self, density: float) -> float:
+        """What its active weights save, linear between what was measured and beyond it."""
+        upper = next((k for k in range(1, len(DENSITIES) - 1) if density <= DENSITIES[k]), len(DENSITIES) - 1)
+        (x0, x1), (y0, y1) = DENSITIES[upper - 1 : upper + 1], self.sparse[upper - 1 : upper + 1]
+        return self.dense - (y0 + (y1 - y0) * (density - x0) / (x1 - x0)) - OWN
 
 
 def limits(
@@ -63,18 +90,43 @@ def limits(
     global generator stays as it is: a run's random numbers do not depend on what was measured before.
     """
     with torch.random.fork_rng(devices=()):
-        return _limits(net, [layer for layer in layers if obstacle(layer) is None], example, batch, precision)
+        jobs = jobs_of(net, [layer for layer in layers if obstacle(layer) is None], example, batch)
+        return limits_from(_times(jobs, precision))
 
 
-def _limits(net: nn.Module, layers: list[Layer], example: Tensor, batch: int, precision: str) -> dict[str, float]:
-    jobs = jobs_of(net, layers, example, batch)
-    path = loader.cache_folder() / "limits.json"
+def limits_from(times: Mapping[str, Times]) -> dict[str, float]:
+    """Layer name -> limit, from the layers' times: that of the net where all have one density, or the layer's own."""
+    densities = [k / 100 for k in range(1, 101)]
+    net = _last(densities, lambda density: _worthwhile(times, density))
+    own = {name: _last(densities, lambda density, one=one: one.saved(density) > 0) for name, one in times.items()}
+    return {name: min(net, limit) for name, limit in own.items()}
+
+
+def _last(densities: list[float], holds: Callable[[float], bool]) -> float:
+    """The last density up to which it holds throughout; 0 if there is none."""
+    return max(takewhile(holds, densities), default=0.0)
+
+
+def _worthwhile(times: Mapping[str, Times], density: float) -> bool:
+    """Whether the net gains clearly where the layers that gain compute sparse, at this density."""
+    saved = {name: one.saved(density) for name, one in times.items()}
+    chosen = {name for name, seconds in saved.items() if seconds > 0}
+    copies = [0.0, 0.0]  # around layers that stay dense, around sparse ones: the fewer make the borders
+    for name, one in times.items():
+        copies[name in chosen] += one.copies
+    gain = sum(saved[name] for name in chosen) - min(copies)
+    return gain > MARGIN * sum(one.dense for one in times.values())
+
+
+def _times(jobs: Mapping[str, Job], precision: str) -> dict[str, Times]:
+    """Layer name -> its times, of which the machine keeps what it has measured."""
+    path = loader.cache_folder() / "times.json"
     known, found = _read(path), {}
     for job in jobs.values():
         key = _key(job, precision)
         if key not in known and key not in found:
             if not found:
-                log.info("measuring up to which density layers are faster from their active weights (once)")
+                log.info("measuring how fast layers are from their active weights (once)")
             found[key] = measure(job, precision)
     if found:
         _keep(path, found)
@@ -85,18 +137,25 @@ def _key(job: Job, precision: str) -> str:
     return f"{job} {precision} {torch.get_num_threads()} threads, torch {torch.__version__}, {loader.identity()}"
 
 
-def _read(path: Path) -> dict[str, float]:
+def _read(path: Path) -> dict[str, Times]:
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
-        return {key: float(value) for key, value in read.items() if 0.0 <= value <= 1.0}
+        return {
+            key: Times(dense, tuple(sparse), copies) for key, (dense, sparse, copies) in read.items() if _sound(sparse)
+        }
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 
-def _keep(path: Path, found: dict[str, float]) -> None:
+def _sound(sparse: list) -> bool:
+    return len(sparse) == len(DENSITIES) and all(seconds >= 0 for seconds in sparse)
+
+
+def _keep(path: Path, found: dict[str, Times]) -> None:
     try:
         os.makedirs(path.parent, mode=0o700, exist_ok=True)
-        write_text(path, json.dumps(_read(path) | found, indent=1))
+        kept = {key: (one.dense, one.sparse, one.copies) for key, one in (_read(path) | found).items()}
+        write_text(path, json.dumps(kept, indent=1))
     except (OSError, LpssError) as error:
         log.info("what was measured cannot be kept in %s: %s", path, error)
 
@@ -130,17 +189,19 @@ def jobs_of(net: nn.Module, layers: Iterable[Layer], example: Tensor, batch: int
     return jobs
 
 
-def measure(job: Job, precision: str) -> float:
-    """The limit of one layer."""
+def measure(job: Job, precision: str) -> Times:
+    """The times of one layer."""
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(job.input, generator=draw)
     bias = torch.zeros(job.weight[0], requires_grad=True) if job.bias else None
-    mask = torch.rand(job.weight, generator=draw) < DENSITIES[1]
-    runs = [_dense(job, x, mask, bias, precision)]
-    runs += [_sparse(job, x, torch.rand(job.weight, generator=draw) < density, bias) for density in DENSITIES]
-    dense, low, high = best_times(runs)
-    slope = max((high - low) / (DENSITIES[1] - DENSITIES[0]), 1e-12)
-    return round(min(1.0, max(0.0, (GAIN * dense - (low - slope * DENSITIES[0])) / slope)), 3)
+    masks = [torch.rand(job.weight, generator=draw) < density for density in DENSITIES]
+    runs = [
+        _dense(job, x, masks[1], bias, precision),
+        *(_sparse(job, x, mask, bias) for mask in masks),
+        _copies(job, x),
+    ]
+    dense, *sparse, copies = (round(seconds, 8) for seconds in best_times(runs))
+    return Times(dense, tuple(sparse), copies)
 
 
 def best_times(runs: list[Callable[[], None]]) -> list[float]:
@@ -191,5 +252,18 @@ def _sparse(job: Job, x: Tensor, mask: Tensor, bias: Tensor | None) -> Callable[
         y = SparseProduct.apply(x, values, bias, pattern, job.geometry, lambda: False, None)
         gradient or gradient.append(to_layout(torch.randn(y.shape)))
         y.backward(gradient[0])
+
+    return run
+
+
+def _copies(job: Job, x: Tensor) -> Callable[[], None]:
+    """To the kernels' layout and back: x, its gradient, y and y's gradient."""
+    back = from_layout if x.dim() == 4 else Tensor.contiguous
+    pairs = [(z, to_layout(z)) for z in (x, x, torch.randn(job.output), torch.randn(job.output))][job.first :]
+
+    def run() -> None:
+        for plain, inside in pairs:
+            to_layout(plain)
+            back(inside)
 
     return run

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from lpss.engine import rule
 from lpss.engine.functions import SparseProduct
 from lpss.engine.pattern import PIXEL, Geometry
-from lpss.engine.rule import Job, best_times, jobs_of, limits, measure
+from lpss.engine.rule import DENSITIES, OWN, Job, Times, best_times, jobs_of, limits, limits_from, measure
 from lpss.layers import all_layers
 from lpss.native import loader
 
@@ -41,21 +41,28 @@ def cache(tmp_path, monkeypatch):
     """The file of what was measured, in a folder of its own; the C code is loaded already, where there is any."""
     loader.library()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return tmp_path / "lpss-native" / "limits.json"
+    return tmp_path / "lpss-native" / "times.json"
 
 
 @pytest.fixture
 def measured(monkeypatch):
-    """What has been measured, (job, precision) each; a measurement takes no time and gives .1, .2, ..."""
+    """What has been measured, (job, precision) each; a measurement takes no time and leads to limits .1, .2, ..."""
     asked = []
 
     def fake(job, precision):
         torch.rand(3)
         asked.append((job, precision))
-        return round(0.1 * len(asked), 1)
+        return up_to(0.1 * len(asked))
 
     monkeypatch.setattr(rule, "measure", fake)
+    monkeypatch.setattr(rule, "MARGIN", 0.0)
     return asked
+
+
+def up_to(limit, dense=1.0, slope=1.0, copies=0.0):
+    """Times of a layer that gains up to this density."""
+    sparse = tuple(dense - OWN + slope * (density - limit - 0.005) for density in DENSITIES)
+    return Times(dense, sparse, copies)
 
 
 def ask(net=None, batch=32, precision="float32"):
@@ -95,7 +102,8 @@ def test_what_was_measured_is_kept_and_read_back(cache, measured):
     assert measured == [(job, "float32") for job in jobs.values()]
     assert stat.S_IMODE(cache.parent.stat().st_mode) == 0o700
     assert ask() == first and len(measured) == 3
-    assert sorted(json.loads(cache.read_text()).values()) == [0.1, 0.2, 0.3]
+    kept = [Times(dense, tuple(sparse), copies) for dense, sparse, copies in json.loads(cache.read_text()).values()]
+    assert kept == [up_to(0.1), up_to(0.2), up_to(0.1 * 3)]
 
 
 def test_another_batch_precision_or_number_of_threads_is_measured_anew_beside_what_is_there(cache, measured):
@@ -121,7 +129,19 @@ def test_equal_layers_are_measured_once(cache, measured):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[1, 2]", "3", '{"a": "b"}', '{"a": null}', '{"a": [0.1]}', "null", b"\xff\xfe\x00", '{"a": 7.0}'],
+    [
+        "",
+        "{",
+        "[1, 2]",
+        "3",
+        '{"a": "b"}',
+        '{"a": null}',
+        '{"a": [0.1]}',
+        "null",
+        b"\xff\xfe\x00",
+        '{"a": 7.0}',
+        '{"a": [1, 2, 3]}',
+    ],
 )
 def test_a_damaged_file_is_measured_over(cache, measured, content):
     cache.parent.mkdir()
@@ -132,12 +152,12 @@ def test_a_damaged_file_is_measured_over(cache, measured, content):
     assert len(measured) == 3
 
 
-def test_a_limit_out_of_range_in_the_file_is_measured_again(cache, measured):
-    first = ask()
+@pytest.mark.parametrize("wrong", [[1.0, [0.1], 0.0], [1.0, [0.1, -0.1, 0.2], 0.0], [1.0, [0.1, "a", 0.2], 0.0], []])
+def test_impossible_times_in_the_file_are_measured_again(cache, measured, wrong):
+    ask()
     content = json.loads(cache.read_text())
-    key = next(key for key, value in content.items() if value == first["tokens"])
-    cache.write_text(json.dumps(content | {key: 7.0}))
-    assert ask() == first | {"tokens": 0.4}
+    cache.write_text(json.dumps(dict.fromkeys(content, wrong)))
+    assert ask() == {"stem": 0.4, "tokens": 0.5, "head": 0.6}
 
 
 @pytest.mark.parametrize("what", ["a file where the folder should be", "a folder where the file should be"])
@@ -171,20 +191,41 @@ def test_random_numbers_do_not_depend_on_what_was_measured_before(cache, measure
     assert all(torch.equal(state, torch.get_rng_state()) for state in states)
 
 
-TIMES = [
-    # dense, sparse at .02 and at .2 -> where they meet, with 5 % to win
-    ((1.0, 0.2, 0.4), 0.695),
-    ((1.0, 0.2, 1.1), 0.17),
-    ((1.0, 2.0, 3.0), 0.0),  # never
-    ((1.0, 0.1, 0.1), 1.0),  # always
-    ((1.0, 0.2, 0.1), 1.0),
-]
+@pytest.mark.parametrize(
+    "sparse, limit",
+    [
+        ((0.2, 0.4, 1.2), 0.4249),  # between .2 and .5
+        ((0.2, 1.1, 5.0), 0.1799),  # between .02 and .2
+        ((0.2, 0.3, 0.9), 0.5499),  # beyond what was measured
+        ((2.0, 3.0, 4.0), 0.0),  # never
+        ((0.1, 0.1, 0.1), 1.0),  # always
+    ],
+)
+def test_a_layers_own_limit_is_where_its_sparse_time_meets_the_dense_one(monkeypatch, sparse, limit):
+    one = Times(1.0, sparse, 0.0)
+    if 0 < limit < 1:
+        assert one.saved(limit) == pytest.approx(0, abs=1e-3)
+    assert limits_from({"a": one})["a"] <= limit  # by itself it must win clearly
+    monkeypatch.setattr(rule, "MARGIN", 0.0)
+    assert limits_from({"a": one})["a"] == pytest.approx(limit, abs=0.01)
 
 
-@pytest.mark.parametrize("times, limit", TIMES)
-def test_the_limit_is_where_the_line_through_two_measurements_meets_the_dense_time(monkeypatch, times, limit):
-    monkeypatch.setattr(rule, "best_times", lambda runs: list(times))
-    assert measure(Job((6, 4), 8), "float32") == pytest.approx(limit, abs=1e-3)
+def test_a_net_stays_dense_unless_it_gains_clearly(monkeypatch):
+    monkeypatch.setattr(rule, "MARGIN", 0.1)
+    times = {"a": up_to(0.4), "b": up_to(0.1), "c": up_to(-1.0, dense=2.0)}
+    # what a and b save at a density d, .405 - d and .105 - d, must be above .1 x 4
+    assert limits_from(times) == {"a": 0.05, "b": 0.05, "c": 0.0}
+    assert limits_from(times | {"c": up_to(-1.0, dense=1.0)}) == {"a": 0.1, "b": 0.1, "c": 0.0}
+    assert limits_from(times | {"c": up_to(-1.0, dense=3.0)}) == {"a": 0.0, "b": 0.0, "c": 0.0}
+    assert limits_from({}) == {}
+
+
+def test_the_fewer_copies_count_of_those_around_dense_and_around_sparse_layers(monkeypatch):
+    monkeypatch.setattr(rule, "MARGIN", 0.0)
+    times = {"a": up_to(0.4, copies=0.2), "b": up_to(-1.0, copies=0.3)}
+    assert limits_from(times)["a"] == 0.2  # saves .405 - d
+    assert limits_from(times | {"b": up_to(-1.0, copies=0.1)})["a"] == 0.3
+    assert limits_from({"a": times["a"]})["a"] == 0.4  # there is no dense layer that it would meet
 
 
 def test_the_shortest_time_of_each_counts_and_the_first_round_does_not(monkeypatch):
@@ -225,6 +266,7 @@ def test_every_kind_of_layer_is_measured_in_both_ways(monkeypatch, job, precisio
 
         monkeypatch.setattr(owner, name, note)
     monkeypatch.setattr(rule, "ROUNDS", 2)
-    assert 0.0 <= measure(job, precision) <= 1.0
+    times = measure(job, precision)
+    assert min(times.dense, *times.sparse) > 0 and times.copies > 0 and len(times.sparse) == len(DENSITIES)
     dense = "linear" if len(job.weight) == 2 else "conv2d"
-    assert passes == [(name, job.input, not job.first) for name in (dense, "apply", "apply")] * 2
+    assert passes == [(name, job.input, not job.first) for name in (dense, *["apply"] * len(DENSITIES))] * 2

@@ -266,7 +266,7 @@ def test_random_numbers_are_the_same_with_every_backend_and_whether_limits_are_k
     monkeypatch.setattr(run_module.Session, "train", lambda self: states.append(torch.get_rng_state()) or train(self))
     for index, name in enumerate(("dense", "sparse", "auto", "auto")):
         run(composed(*SMALL, "train.max_steps=1", f"train.backend={name}", f"output={tmp_path / str(index)}"))
-    assert (tmp_path / "lpss-native" / "limits.json").exists()
+    assert (tmp_path / "lpss-native" / "times.json").exists()
     assert all(torch.equal(state, states[0]) for state in states)
 
 
