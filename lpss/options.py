@@ -10,7 +10,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lpss.errors import UsageError, suggestion
 
-
 BEFORE = "before"  # in a field's metadata: see `later`
 
 
@@ -27,7 +26,9 @@ def later(default, before=dataclasses.MISSING):
 
 def without_later(config_class: type, values: Mapping) -> dict:
     """`values` of a dataclass without those that runs of before did not have, at what they behaved as."""
-    before = {field.name: field.metadata[BEFORE] for field in dataclasses.fields(config_class) if BEFORE in field.metadata}
+    before = {
+        field.name: field.metadata[BEFORE] for field in dataclasses.fields(config_class) if BEFORE in field.metadata
+    }
     return {key: value for key, value in values.items() if not (key in before and value == before[key])}
 
 

@@ -32,7 +32,9 @@ def proximal(weight: Tensor, c: float | Tensor, p: float) -> Tensor:
     if p == 1.5:
         c = torch.as_tensor(c, dtype=weight.dtype, device=weight.device)
         # ((sqrt(c^2 + 4 |w|) - c) / 2)^2, without the difference of two numbers that are nearly alike
-        return weight.sign() * (2 * size / ((c * c + 4 * size).sqrt() + c).clamp(min=torch.finfo(weight.dtype).tiny)) ** 2
+        return (
+            weight.sign() * (2 * size / ((c * c + 4 * size).sqrt() + c).clamp(min=torch.finfo(weight.dtype).tiny)) ** 2
+        )
     tiny = torch.finfo(weight.dtype).tiny
     c = torch.as_tensor(c, dtype=weight.dtype, device=weight.device).clamp(min=tiny)
     if p < 2:

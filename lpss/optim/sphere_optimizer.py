@@ -241,7 +241,9 @@ class SphereOptimizer(Optimizer):
         strength, norm, kind = (group.get(key) for key in ("penalty", "penalty_p", "penalty_step"))
         if strength and kind == "gradient":
             gradients = [
-                grad + penalty.gradient(param, strength, norm) if param.dim() > 1 or active_entries(param) is not None else grad
+                grad + penalty.gradient(param, strength, norm)
+                if param.dim() > 1 or active_entries(param) is not None
+                else grad
                 for param, grad in zip(params, gradients, strict=True)
             ]
         fused = can_fuse(params)

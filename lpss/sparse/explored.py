@@ -18,9 +18,7 @@ class Explored:
 
     def __init__(self, masks: Masks):
         self.masks = masks
-        self.ever: dict[str, Tensor] = {
-            name: torch.zeros_like(mask, dtype=torch.bool) for name, mask in masks.items()
-        }
+        self.ever: dict[str, Tensor] = {name: torch.zeros_like(mask, dtype=torch.bool) for name, mask in masks.items()}
 
     @torch.no_grad()
     def note(self) -> None:

@@ -32,9 +32,7 @@ def top_k_of_all(
     if at_least:
         first = torch.cat([top_k(score, at_least, among[name]).flatten() for name, score in scores.items()])
     chosen = first | top_k(together, k - int(first.sum()), among=candidates & ~first)
-    return {
-        name: part.view_as(score) for (name, score), part in zip(scores.items(), chosen.split(sizes), strict=True)
-    }
+    return {name: part.view_as(score) for (name, score), part in zip(scores.items(), chosen.split(sizes), strict=True)}
 
 
 def top_k_rows(score: Tensor, k: Tensor, among: Tensor) -> Tensor:

@@ -174,6 +174,8 @@ def check_step(run):
         on_sphere = hasattr(run.optimizer, "p_of") and run.optimizer.p_of(layer.parameter) is not None
         if on_sphere and not run.method.unmasked_state:
             alive = mask.flatten(1).any(1)
+            if run.method.name == "acdc":  # a neuron that was empty waits for a gradient
+                alive &= weight.flatten(1).any(1)
             norms = weight.flatten(1).abs().pow(P).sum(1).pow(1 / P)
             assert ((norms[alive] - 1).abs() < 1e-5).all()
 
@@ -205,7 +207,11 @@ def check_end(method, start):
     if method.name == "srigl":  # whole fan-ins
         assert masks.masked_share() == pytest.approx(SPARSITY, abs=0.05)
     elif getattr(config, "exact_finish", True):
-        assert sum(masks.active().values()) == sum(counts.values())
+        # No neuron under weight_norm may be empty: a layer that would keep fewer weights than it has neurons has more.
+        extra = (
+            0 if method.keeps_layer_counts else sum(len(masks[name]) for name in masks if masks.layers[name].divides)
+        )
+        assert 0 <= sum(masks.active().values()) - sum(counts.values()) <= extra
     else:
         assert 0.2 < masks.sparsity_weights() < 0.9
     if hasattr(config, "distribution") and method.keeps_layer_counts:
@@ -216,21 +222,19 @@ def check_end(method, start):
 
 OFTEN_FOREIGN = ("adam", "lpsgd_m")  # the foreign net is slow: with the others it is left to the long tests
 PAIRS = [
-    pytest.param(optimizer, net, marks=[pytest.mark.slow] if net == "foreign" and optimizer not in OFTEN_FOREIGN else [])
+    pytest.param(
+        optimizer, net, marks=[pytest.mark.slow] if net == "foreign" and optimizer not in OFTEN_FOREIGN else []
+    )
     for optimizer in OPTIMIZERS
     for net in NETS
 ]
 
 
 def refused(row, optimizer, net="mlp"):
-    """Whether the method says that it cannot be had with this optimizer or net."""
+    """Whether the method says that it cannot be had with this optimizer."""
     name = row.split()[0]
     if optimizer in SPHERES and name in OFF_SPHERES:
         with pytest.raises(UsageError, match=f"method {name} .* cannot train .* on an L_p sphere"):
-            Run(row, optimizer, net)
-        return True
-    if name == "grasp" and net == "foreign":  # torch's GRU has no second derivative
-        with pytest.raises(UsageError, match="method grasp needs second derivatives"):
             Run(row, optimizer, net)
         return True
     return False

@@ -321,7 +321,7 @@ class Method:
         clipped, so that their norm is that of the gradients that are used. At a topology update the dense ones are
         kept, for the update and for new connections.
         """
-        if self.wants_dense_gradients:
+        if self.masks_gradients and self.wants_dense_gradients:
             self.gradients.keep()
         self.apply_gradient_masks()
 

@@ -64,7 +64,9 @@ class GraSP(Method):
             products = torch.autograd.grad(flow, weights, allow_unused=True)
         except (RuntimeError, NotImplementedError) as error:
             reason = str(error).splitlines()[0]
-            raise UsageError(f"method grasp needs second derivatives, which this net does not have: {reason}") from error
+            raise UsageError(
+                f"method grasp needs second derivatives, which this net does not have: {reason}"
+            ) from error
         return {
             name: torch.zeros_like(layer.weight) if product is None else layer.view(layer.parameter.detach() * product)
             for (name, layer), product in zip(layers.items(), products, strict=True)

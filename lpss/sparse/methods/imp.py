@@ -65,7 +65,9 @@ class IMP(Method):
         self.prunings = _prunings(config.rounds, self.sparsity)
         self.length = self.total_steps // (self.prunings + 1)
         if self.length < 1:
-            raise UsageError(f"{self.total_steps} steps are too few for {self.prunings + 1} rounds of method {self.name}")
+            raise UsageError(
+                f"{self.total_steps} steps are too few for {self.prunings + 1} rounds of method {self.name}"
+            )
         self.beginning: dict[str, Tensor] = {}
 
     def should_update(self) -> bool:

@@ -53,9 +53,7 @@ class SNFS(DropGrow):
         super().check()
         for key, known in _CHOICES.items():
             if getattr(self.config, key) not in known:
-                raise UsageError(
-                    f"method.{key} must be one of {', '.join(known)}; got {getattr(self.config, key)!r}"
-                )
+                raise UsageError(f"method.{key} must be one of {', '.join(known)}; got {getattr(self.config, key)!r}")
         check_range(self.config.decay, "method.decay", 0, 1, open_high=True)
         self.keeps_layer_counts = self.config.redistribution == "none"
         self.unmasked_state = self._momentum_names() if self.config.momentum == "optimizer" else ()
@@ -109,9 +107,7 @@ class SNFS(DropGrow):
         grown = dropped if self.keeps_layer_counts else self._shared_out(dropped, counts, shares)
         for name, score in scores.items():
             keep = counts[name] - dropped[name]
-            self.set_mask(
-                name, replaced(self.masks[name].bool(), self.drop_score(name), score, keep, grown[name])
-            )
+            self.set_mask(name, replaced(self.masks[name].bool(), self.drop_score(name), score, keep, grown[name]))
 
     def _shares(self, scores: dict[str, Tensor], counts: dict[str, int]) -> dict[str, float]:
         """Layer -> the mean |momentum| of its active weights, relative to the sum over layers."""

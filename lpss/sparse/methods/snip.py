@@ -37,6 +37,7 @@ class SNIP(Method):
         if self.config.scope not in ("global", "layer"):
             raise UsageError(f"method.scope must be global or layer, got {self.config.scope!r}")
         check_distribution(self.config.distribution)
+        self.keeps_layer_counts = self.config.scope == "layer"
 
     def distribution(self) -> str:
         return self.config.distribution if self.config.scope == "layer" else "uniform"

@@ -32,9 +32,7 @@ class TopKAST(Method):
     """
 
     label = "Top-KAST"
-    reference = (
-        "Jayakumar et al. 2020, Top-KAST: Top-K Always Sparse Training, https://arxiv.org/abs/2106.03517"
-    )
+    reference = "Jayakumar et al. 2020, Top-KAST: Top-K Always Sparse Training, https://arxiv.org/abs/2106.03517"
     order = 34
     kind = "throughout"
 

@@ -1,5 +1,7 @@
 """A net, batches and a loop that the tests of single methods share."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -37,6 +39,12 @@ class Trained:
             self.gradients(step)
             self.method.step()
             check(self)
+        return self
+
+    def resume(self, other):
+        """Go on from the state of another one, as from its checkpoint."""
+        for name in ("net", "optimizer", "method"):  # torch's optimizers share the tensors that they load
+            getattr(self, name).load_state_dict(copy.deepcopy(getattr(other, name).state_dict()))
         return self
 
     @property

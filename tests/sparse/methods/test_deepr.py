@@ -96,9 +96,9 @@ def test_the_walk_has_the_asked_for_size(trained):
     for layer in run.method.masks.layers.values():
         layer.parameter.grad = torch.zeros_like(layer.parameter)
     run.method.step()
-    moves = torch.cat([
-        (run.weights[name] - before[name])[run.masks[name] & ~run.method.crossed[name]] for name in before
-    ])
+    moves = torch.cat(
+        [(run.weights[name] - before[name])[run.masks[name] & ~run.method.crossed[name]] for name in before]
+    )
     assert moves.std().item() == pytest.approx(0.01, rel=0.25)
 
 
@@ -117,9 +117,7 @@ def test_a_connection_that_returns_at_once_starts_without_momentum(trained):
 def test_a_resumed_training_draws_the_same(trained, same):
     first = trained(DeepR, sign="redraw", **NOISY).train(10)
     other = trained(DeepR, sign="redraw", **NOISY)
-    other.net.load_state_dict(first.net.state_dict())
-    other.optimizer.load_state_dict(first.optimizer.state_dict())
-    other.method.load_state_dict(first.method.state_dict())
+    other.resume(first)
     assert same(first.train(20), other.train(20))
 
 

@@ -52,15 +52,15 @@ def test_a_nearly_dense_net_takes_back_what_it_has_just_dropped(trained):
 def test_the_threshold_is_a_part_of_its_state(trained, same):
     first = trained(DSR, threshold=0.01, **ALWAYS).train(10)
     other = trained(DSR, threshold=0.01, **ALWAYS)
-    other.net.load_state_dict(first.net.state_dict())
-    other.optimizer.load_state_dict(first.optimizer.state_dict())
-    other.method.load_state_dict(first.method.state_dict())
+    other.resume(first)
     assert other.method.threshold == first.method.threshold != 0.01
     assert same(first.train(10), other.train(10))
 
 
 def test_a_sphere_is_refused(trained):
-    with pytest.raises(UsageError, match="method dsr compares magnitudes of all layers: it cannot train 0, 2 on an L_p"):
+    with pytest.raises(
+        UsageError, match="method dsr compares magnitudes of all layers: it cannot train 0, 2 on an L_p"
+    ):
         trained(DSR, optimizer=lambda net: LpSGDm(param_groups(net, 1.4), lr=0.05, p=None))
     net_off = lambda net: LpSGDm(param_groups(net, None), lr=0.05, p=None)  # noqa: E731
     assert torch.isfinite(trained(DSR, optimizer=net_off).train(3).net[0].weight).all()

@@ -64,9 +64,7 @@ def test_weights_on_the_sphere_go_back_to_it(trained):
 def test_a_resumed_run_rewinds_to_the_same(trained, same):
     first = trained(IMP, sparsity=0.5, rounds=3, rewind=0.3).train(15)
     other = trained(IMP, sparsity=0.5, rounds=3, rewind=0.3)
-    other.net.load_state_dict(first.net.state_dict())
-    other.optimizer.load_state_dict(first.optimizer.state_dict())
-    other.method.load_state_dict(first.method.state_dict())
+    other.resume(first)
     assert same(first.train(25), other.train(25))
 
 

@@ -37,7 +37,11 @@ def test_preparing_leaves_the_net_as_it_was_but_for_the_masks(trained, method):
     made.prepare([run.batch(step) for step in range(20)])
     assert torch.equal(torch.get_rng_state(), random)
     assert identities == [id(x) for x in [*net.parameters(), *net.buffers()]]
-    assert net.training and not net[2].training and all(x.dtype == before[key].dtype for key, x in net.state_dict().items())
+    assert (
+        net.training
+        and not net[2].training
+        and all(x.dtype == before[key].dtype for key, x in net.state_dict().items())
+    )
     for name, layer in made.masks.layers.items():
         assert torch.equal(layer.weight.detach(), before[f"{name}.weight"] * made.masks[name])
     for key in ("0.bias", "1.weight", "1.running_mean", "1.num_batches_tracked"):

@@ -201,5 +201,3 @@ def test_momentum_may_stay_and_a_latent_v_always_does(trained):
     run.train(5)
     norms = run.weights["0"].abs().pow(1.4).sum(1).pow(1 / 1.4)
     torch.testing.assert_close(norms, torch.ones_like(norms))
-
-

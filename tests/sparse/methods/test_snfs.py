@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lpss import LpSGD, LpSGDm, SNFS, param_groups
+from lpss import SNFS, LpSGD, LpSGDm, param_groups
 from lpss.errors import UsageError
 
 OFTEN = {"update_every": 4}

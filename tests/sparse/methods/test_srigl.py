@@ -55,10 +55,16 @@ def test_what_is_kept_is_what_rigl_would_keep_as_far_as_the_fan_in_allows(traine
     run.method.step()
     for name, mask in run.masks.items():
         for row in range(len(mask)):
-            stays, gone, new = before[name][row] & mask[row], before[name][row] & ~mask[row], mask[row] & ~before[name][row]
+            stays, gone, new = (
+                before[name][row] & mask[row],
+                before[name][row] & ~mask[row],
+                mask[row] & ~before[name][row],
+            )
             if gone.any() and stays.any():
                 regrown = stays & (weights[name][row].abs() < weights[name][row][gone].abs().max())
-                assert gradients[name][row][regrown].min() >= gradients[name][row][gone].min() if regrown.any() else True
+                assert (
+                    gradients[name][row][regrown].min() >= gradients[name][row][gone].min() if regrown.any() else True
+                )
             if new.any():
                 assert gradients[name][row][new].min() >= gradients[name][row][~mask[row] & ~before[name][row]].max()
 
@@ -69,7 +75,11 @@ def test_whole_fan_ins_come_near_the_requested_total():
     for sparsity in (0.5, 0.8, 0.9, 0.95):
         for distribution in ("uniform", "erk"):
             method = SRigL(
-                net, torch.optim.SGD(net.parameters(), lr=0.1), sparsity=sparsity, total_steps=9, distribution=distribution
+                net,
+                torch.optim.SGD(net.parameters(), lr=0.1),
+                sparsity=sparsity,
+                total_steps=9,
+                distribution=distribution,
             )
             assert method.masks.masked_share() == pytest.approx(sparsity, abs=1e-3)
 

@@ -60,7 +60,9 @@ def test_with_nothing_beside_the_used_weights_it_is_training_on_a_fixed_mask(tra
 
 
 def test_with_all_weights_moved_it_is_a_straight_through_gradient(trained):
-    run = trained(TopKAST, backward_density=1.0, penalty=0.0, optimizer=lambda n: torch.optim.SGD(n.parameters(), lr=0.1))
+    run = trained(
+        TopKAST, backward_density=1.0, penalty=0.0, optimizer=lambda n: torch.optim.SGD(n.parameters(), lr=0.1)
+    )
     for step in range(8):
         before = whole(run)
         run.gradients(step)
