@@ -8,6 +8,7 @@ import pytest
 
 from lpss import registries
 from lpss.errors import LpssError, UsageError, suggestion
+from lpss.options import later
 from lpss.registry import LAST, Registry
 
 REGISTRIES = [registries.DATASETS, registries.METHODS, registries.MODELS, registries.OPTIMIZERS, registries.SCHEDULES]
@@ -138,3 +139,38 @@ def test_listing_members_needs_no_torch():
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_identity_leaves_out_later_options_at_what_runs_of_before_behaved_as():
+    things = Registry("thing")
+
+    @things.register("a")
+    class A:
+        @dataclasses.dataclass
+        class Config:
+            old: int = 1
+            new: str = later("x")
+            changed: int = later(5, before=3)
+            names: list[str] = later([])
+
+    def identity(**values):
+        return things.identity(things.complete({"name": "a"} | values))
+
+    assert identity() == {"name": "a", "old": 1, "changed": 5}
+    assert identity(changed=3) == {"name": "a", "old": 1}
+    assert identity(new="y", names=["b"]) == {"name": "a", "old": 1, "new": "y", "changed": 5, "names": ["b"]}
+    assert A.Config().names is not A.Config().names
+
+
+def test_a_members_revision_is_a_part_of_its_identity_where_it_is_not_the_first():
+    things = Registry("thing")
+
+    @things.register("a")
+    class A:
+        @dataclasses.dataclass
+        class Config:
+            x: int = 1
+
+    assert things.identity({"name": "a", "x": 1}) == {"name": "a", "x": 1}
+    A.revision = 2
+    assert things.identity({"name": "a", "x": 1}) == {"name": "a", "x": 1, "revision": 2}

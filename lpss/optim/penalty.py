@@ -21,8 +21,8 @@ def gradient(weight: Tensor, strength: float, p: float) -> Tensor:
 def proximal(weight: Tensor, c: float | Tensor, p: float) -> Tensor:
     """The u that solves  u + c u^[p-1] = w  elementwise, for c >= 0 and p >= 1.
 
-    p = 1 is soft thresholding, p = 2 division by 1 + c, p = 1.5 has a closed form; other p take Newton steps, below 2 in
-    t = |u|^(p-1), where the equation is convex and the start lies on the side from which they are monotone.
+    p = 1 is soft thresholding, p = 2 division by 1 + c, p = 1.5 has a closed form; other p take Newton steps, below 2
+    in t = |u|^(p-1), where the equation is convex and the start lies on the side from which they are monotone.
     """
     size = weight.abs()
     if p == 1:

@@ -41,8 +41,8 @@ def active_counts(
 def allot(shares: Mapping[str, float], total: int, caps: Mapping[str, int]) -> dict[str, int]:
     """Layer name -> its part of `total`, in proportion to `shares` (>= 0; all alike where none is above 0).
 
-    Whole numbers that add up to `total` exactly, or to all caps where these are less. What a layer cannot take beyond its
-    cap is spread evenly over those that can.
+    Whole numbers that add up to `total` exactly, or to all caps where these are less. What a layer cannot take beyond
+    its cap is spread evenly over those that can.
     """
     total = min(total, sum(caps.values()))
     positive = {name: share if share > 0 else 0.0 for name, share in shares.items()}  # NaN counts as 0, too

@@ -9,8 +9,8 @@ from lpss.sparse.masks import Masks
 
 
 class Explored:
-    """Adds up which weights have been active, from `note` to `note`: call it after a first step, and after every one that
-    has changed the masks.
+    """Adds up which weights have been active, from `note` to `note`: call it after a first step, and after every one
+    that has changed the masks.
 
     Liu et al. 2021, Do We Actually Need Dense Over-Parameterization? In-Time Over-Parameterization in Sparse Training
     (https://arxiv.org/abs/2102.02887), find that sparse training does as well as it explores. It holds a byte a weight.

@@ -77,7 +77,7 @@ def random_k(shape: torch.Size, k: int, generator: torch.Generator) -> Tensor:
 
 
 def random_scores(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Uniform in [0, 1), in the shape and on the device of `like`, drawn on the CPU so that all devices get the same."""
+    """Uniform in [0, 1), in the shape and on the device of `like`; drawn on the CPU: all devices get the same."""
     return torch.rand(like.shape, generator=generator).to(like.device)
 
 

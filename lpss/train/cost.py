@@ -21,7 +21,7 @@ class Cost:
     Args:
         net: any module. masks: its masks, as `method.masks`.
         example: what the net takes: a tensor (1, *input shape), a tuple of arguments or a dict of keyword arguments.
-        gradient_counts: `method.gradient_counts`, of a method that computes gradients of other weights than active ones.
+        gradient_counts: `method.gradient_counts`, of a method that computes gradients of inactive weights, too.
 
     dense, sparse: FLOPs of a forward pass without and with the masks. other: FLOPs in both that belong to no layer.
     not_counted: a line for everything known to be left out, which neither of them holds.

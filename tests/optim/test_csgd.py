@@ -126,12 +126,12 @@ def test_neurons_in_dim_1_are_neurons():
     w, g = randn(6, 4), randn(6, 4, seed=1)
     across = nn.Parameter(w.t().clone())
     optimizer = CSGD([{"params": [across], "neuron_dim": 1}], lr=0.3, p=1.5)
-    for step in range(2):
+    for _ in range(2):
         across.grad = g.t().clone()
         optimizer.step()
     along = nn.Parameter(w.clone())
     optimizer = CSGD([along], lr=0.3, p=1.5)
-    for step in range(2):
+    for _ in range(2):
         along.grad = g.clone()
         optimizer.step()
     torch.testing.assert_close(across.detach().t(), along.detach())

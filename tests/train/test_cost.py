@@ -27,6 +27,16 @@ def test_training_cost_follows_the_masks_and_the_dense_backward_passes():
     assert again.training() == cost.training()
 
 
+def test_gradients_of_other_weights_than_active_ones_are_counted_where_the_method_says_so():
+    net = nn.Sequential(nn.Linear(10, 10), nn.Linear(10, 2))
+    method = lpss.TopKAST(
+        net, torch.optim.SGD(net.parameters(), lr=0.1), sparsity=0.8, total_steps=9, backward_density=0.3
+    )
+    cost = Cost(net, method.masks, torch.zeros(1, 10), method.gradient_counts)
+    cost.step(dense_backward=False)
+    assert cost.inference() == 0.2 and abs(cost.training() - (0.2 + 0.2 + 0.5) / 3) < 1e-9
+
+
 def test_products_without_a_layers_weight_cost_the_same_in_a_sparse_net():
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
     net = nn.Sequential(nn.TransformerEncoder(layer, 2), nn.Flatten(), nn.Linear(5 * 8, 3))

@@ -15,7 +15,7 @@ from lpss.sparse.select import top_k, top_k_of_all
 
 @METHODS.register("acdc")
 class ACDC(Method):
-    """Trains dense and sparse by turns, and sparse in the end: all weights learn, and the net learns to do without most.
+    """Trains dense and sparse by turns, and sparse in the end: the net learns to do without most of its weights.
 
     After a dense warm-up, compressed phases (the largest weights stay, by `scope` over all layers together or in every
     layer by `distribution`, and masks do not change) and decompressed ones (all weights are trained, those that return

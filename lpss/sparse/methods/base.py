@@ -80,8 +80,8 @@ class Method:
     revision = 1  # of the method's behaviour, a part of a run's hash (lpss/registry.py)
 
     name: str = "unregistered"  # of its registration
-    # When its nets are sparse: `dense`, never; `fixed`, from the start with masks that stay; `throughout`, from the start
-    # with masks that change; `dense start`, more and more.
+    # When its nets are sparse: `dense`, never; `fixed`, from the start, with masks that stay; `throughout`, from the
+    # start, with masks that change; `dense start`, more and more.
     kind: str = "throughout"
 
     @dataclass
@@ -516,7 +516,7 @@ class Method:
         if names:
             raise UsageError(
                 f"method {self.name} {why}: it cannot train {', '.join(names)} on an L_p sphere (optimizer "
-                f"{type(self.optimizer).__name__}); use another optimizer, or take the layers off the sphere or the masks"
+                f"{type(self.optimizer).__name__}); use another optimizer, or take the layers off the sphere"
             )
 
     def sparsity_before_finish(self) -> float | None:

@@ -17,9 +17,9 @@ from lpss.sparse.select import top_k_of_all
 class GraSP(Method):
     """Prunes once, before training: drops the weights whose removal harms the flow of gradients least.
 
-    Score of a weight: -w (H g), with the gradient g and Hessian H of the loss at `temperature` (logits are divided by it)
-    over `samples` of each class, drawn from the batches in order; the smallest scores stay, over all layers together, one
-    at least in each.
+    Score of a weight: -w (H g), with the gradient g and Hessian H of the loss at `temperature` (logits are divided by
+    it) over `samples` of each class, drawn from the batches in order; the smallest scores stay, over all layers
+    together, one at least in each.
 
     In the reference's code two halves of the samples are taken one after the other and linear layers are initialised
     anew for the scores; here samples are taken together, and the net is as it is. BatchNorm is in training mode.

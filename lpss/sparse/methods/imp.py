@@ -23,9 +23,9 @@ class IMP(Method):
     """Trains again and again: prunes the smallest weights after each round, and rewinds the others to where they began.
 
     The first round is dense; each of the next begins with the net as it was early in the first one (weights, biases and
-    statistics; momentum is forgotten) under masks that keep the largest weights of the round before, by `scope` over all
-    layers or in each by its share. After `rounds` prunings, of the same share each, the sparsity is reached, and the last
-    round trains the ticket.
+    statistics; momentum is forgotten) under masks that keep the largest weights of the round before, by `scope` over
+    all layers or in each by its share. After `rounds` prunings, of the same share each, the sparsity is reached, and
+    the last round trains the ticket.
 
     rounds: number of prunings; 0: so many that each takes about a fifth of what is left, as in the reference.
     rewind: fraction of a round: what weights are rewound to, 0 for their initial values.

@@ -11,7 +11,8 @@ class LpSSDemo(LpSS):
     """LpSS as the authors' published demo runs it.
 
     The demo's choices are the defaults: its switch rule and margin, a cosine of zeta_w from the first update on, signed
-    gradients over the whole layer, an unmasked v, no momentum for connections that are grown, and empty neurons revived.
+    gradients over the whole layer, an unmasked v, no momentum for connections that are grown, and empty neurons
+    revived.
 
     What is still not the demo's: there topology follows the optimizer's step, with a second backward pass on the same
     batch (here it precedes it, with the step's own gradient); updates happen at multiples of 40 steps of all training

@@ -64,8 +64,8 @@ class DropGrow(Method):
 
 
 def replaced(active: Tensor, drop_score: Tensor, grow_score: Tensor, keep: int, grow: int) -> Tensor:
-    """The mask of the `keep` active weights of largest drop score and the `grow` best of all others, of which those just
-    dropped are some."""
+    """The mask of the `keep` active weights of largest drop score and the `grow` best of all others, of which those
+    just dropped are some."""
     kept = top_k(drop_score, keep, among=active)
     return kept | top_k(grow_score, grow, among=~kept)
 

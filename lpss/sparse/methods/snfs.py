@@ -30,8 +30,8 @@ class SNFS(DropGrow):
     redistribution: `momentum`, or `none`, with which each layer grows what it dropped. `own` and `none` with RigL's
         schedule are what RigL's tables call SNFS.
 
-    The total is exact; in the authors' code it wanders a little. They update once an epoch, until the end, and lower the
-    fraction from .5 to .005 (here to 0).
+    The total is exact; in the authors' code it wanders a little. They update once an epoch, until the end, and lower
+    the fraction from .5 to .005 (here to 0).
     """
 
     label = "SNFS"

@@ -16,15 +16,15 @@ from lpss.sparse.select import row_counts, top_k, top_k_rows
 class SRigL(RigL):
     """RigL whose neurons all have as many active weights, but for those without any: constant fan-in, and ablation.
 
-    At each update the weights that RigL would keep and grow in a layer are its salient ones. A neuron with fewer of them
-    than `ablation` x the fan-in (one at least) is ablated for good, and its share goes to the others; each of these keeps
-    its salient active weights, the largest if there are too many, and is filled up by |gradient|. No layer loses so many
-    neurons that the others would be more than dense, and the head none.
+    At each update the weights that RigL would keep and grow in a layer are its salient ones. A neuron with fewer of
+    them than `ablation` x the fan-in (one at least) is ablated for good, and its share goes to the others; each of
+    these keeps its salient active weights, the largest if there are too many, and is filled up by |gradient|. No layer
+    loses so many neurons that the others would be more than dense, and the head none.
 
     ablation: in [0, 1]; .3 for convolutional nets, .95 for vision transformers in the reference; 0 ablates none.
 
-    Every layer's fan-in is a whole number, chosen such that the requested sparsity is missed least over all layers; ablation
-    changes the total by less than one weight for every neuron left.
+    Every layer's fan-in is a whole number, chosen such that the requested sparsity is missed least over all layers;
+    ablation changes the total by less than one weight for every neuron left.
     """
 
     label = "SRigL"

@@ -16,9 +16,10 @@ from lpss.sparse.select import top_k_of_all
 class SynFlow(Method):
     """Prunes in rounds before training, without data: the weights that carry most synaptic flow stay.
 
-    With all weights, biases and BatchNorm statistics replaced by their magnitudes, in evaluation mode and on an input of
-    ones, the score of a weight is |w dR/dw| of the sum R of outputs. Round k of `rounds` keeps density^(k / rounds) of
-    all weights, over all layers together, and the next one scores what is left. In float64, since flows grow with depth.
+    With all weights, biases and BatchNorm statistics replaced by their magnitudes, in evaluation mode and on an input
+    of ones, the score of a weight is |w dR/dw| of the sum R of outputs. Round k of `rounds` keeps density^(k / rounds)
+    of all weights, over all layers together, and the next one scores what is left. In float64, since flows grow with
+    depth.
     """
 
     label = "SynFlow"

@@ -18,12 +18,12 @@ from lpss.sparse.window import Window
 class TopKAST(Method):
     """All weights are kept, the largest are used, and gradients move these and the next largest.
 
-    The forward pass uses the set A of a layer's largest weights, gradients (taken there) move a larger set B: what is in
-    B but not in A may grow until it is used. Both are drawn anew every `update_every` steps; from `end` of training on B
-    is A, and the masks are fixed.
+    The forward pass uses the set A of a layer's largest weights, gradients (taken there) move a larger set B: what is
+    in B but not in A may grow until it is used. Both are drawn anew every `update_every` steps; from `end` of training
+    on B is A, and the masks are fixed.
 
     backward_density: of B, beyond the density of A: .1 adds a tenth of all weights; 1 moves all of them.
-    penalty: an L2 penalty on weights, which off A is divided by A's density, so that what is not used decays and must be
+    penalty: an L2 penalty on weights, off A divided by A's density, so that what is not used decays and must be
         moved to come back. (The optimizer's own weight decay acts on all weights in B alike.)
     start_sparsity: of A at first; it follows GMP's cubic schedule until `end` where it is less than the requested one.
 
@@ -114,7 +114,7 @@ class TopKAST(Method):
     def gradient_counts(self) -> dict[str, int]:
         return {name: int(moved.sum()) for name, moved in self.moved.items()}
 
-    # --- every step -----------------------------------------------------------------------------------------------------
+    # --- every step -------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def before_optimizer_step(self) -> None:
@@ -138,7 +138,7 @@ class TopKAST(Method):
             torch.mul(weight, 1 - mask, out=self.hidden[name])
             weight.mul_(mask)
 
-    # --- state -----------------------------------------------------------------------------------------------------------
+    # --- state ------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict:
         return super().state_dict() | {

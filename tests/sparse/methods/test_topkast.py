@@ -19,8 +19,7 @@ def layers(run):
 
 def test_the_net_holds_the_largest_weights_alone(trained):
     run = trained(TopKAST, **OFTEN).train(5)
-    for name, weight in whole(run).items():
-        mask = run.masks[name]
+    for name, mask in run.masks.items():
         assert not run.weights[name][~mask].any() and not run.method.hidden[name][mask].any()
     run.train(4)  # an update was the last step but none
     run = trained(TopKAST, penalty=0.0, **OFTEN).train(4)
