@@ -36,13 +36,14 @@ from lpss.options import make_options, without_later
 
 T = TypeVar("T", bound=type)
 LAST = 1000  # the order of a member that has none
-FACTS = ("label", "reference", "order", "reading_of", "kind")  # class attributes, literals
+FACTS = ("label", "reference", "order", "reading_of", "kind", "use")  # class attributes, literals
 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
     """What is known of a member without importing it. `reading_of`: of which member it is another reading. `kind`: of a
-    method, when its nets are sparse (lpss/sparse/methods/base.py)."""
+    method, when its nets are sparse (lpss/sparse/methods/base.py); `use`, when to take it.
+    """
 
     name: str
     class_name: str
@@ -53,6 +54,7 @@ class Member:
     order: int = LAST
     reading_of: str = ""
     kind: str = ""
+    use: str = ""
 
 
 class Registry(MutableMapping):

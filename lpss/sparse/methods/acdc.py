@@ -33,6 +33,7 @@ class ACDC(Method):
     )
     order = 62
     kind = "dense start"
+    use = "accuracy first: gives a dense net along the way"
 
     @dataclass
     class Config:

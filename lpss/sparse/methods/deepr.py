@@ -40,6 +40,7 @@ class DeepR(Method):
     )
     order = 12
     kind = "throughout"
+    use = "a Bayesian view, one weight at a time; slow, and needs its learning rate tuned"
 
     capturable = False  # its random walk is drawn by a generator of its own
     own_descent = "moves weights by noise of its own, and rewires at every step"

@@ -11,6 +11,7 @@ class Dense(Method):
     label = "Dense"
     order = 0
     kind = "dense"
+    use = "what all others are measured against"
 
     masks_gradients = False
 

@@ -32,6 +32,7 @@ class DSR(Method):
     )
     order = 16
     kind = "throughout"
+    use = "layers find their densities without dense gradients"
 
     keeps_layer_counts = False
 

@@ -32,6 +32,7 @@ class GraNet(GMP):
     )
     order = 60
     kind = "dense start"
+    use = "prunes and regrows: among the best where training may begin half dense"
 
     @dataclass
     class Config(GMP.Config):

@@ -32,6 +32,7 @@ class GraSP(Method):
     )
     order = 42
     kind = "fixed"
+    use = "masks before training, where SNIP collapses"
 
     needs_preparation = True
     keeps_layer_counts = False

@@ -42,6 +42,7 @@ class IMP(Method):
     )
     order = 64
     kind = "dense start"
+    use = "lottery tickets: the costliest"
 
     moves_at_update = False  # the gradient is that of weights that are gone
 

@@ -65,6 +65,7 @@ class LpSS(Method):
     )
     order = 2000
     kind = "dense start"
+    use = "the paper's method: sparse weights by geometry, on spheres"
 
     @dataclass
     class Config:

@@ -37,6 +37,7 @@ class MEST(DropGrow):
     )
     order = 17
     kind = "throughout"
+    use = "as SET, with a score and a schedule for edge devices"
 
     @dataclass
     class Config:

@@ -35,6 +35,7 @@ class SDR(GMP):
     )
     order = 55
     kind = "dense start"
+    use = "GMP that lets unused weights fade first"
 
     @dataclass
     class Config(GMP.Config):

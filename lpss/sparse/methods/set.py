@@ -85,6 +85,7 @@ class SET(DropGrow):
     )
     order = 10
     kind = "throughout"
+    use = "no dense gradient, ever; for memory"
     revision = 2  # 1: numbers to drop rounded, and new weights moved by the gradient of the update's batch
 
     def grow_score(self, name: str) -> Tensor:

@@ -27,6 +27,7 @@ class SNIP(Method):
     )
     order = 40
     kind = "fixed"
+    use = "masks from one batch; collapses at times at high sparsity"
 
     @dataclass
     class Config:
@@ -75,6 +76,7 @@ class SNIPDynamic(DropGrow):
     reading_of = "snip"
     order = 41
     kind = "throughout"
+    use = "only to reproduce what the paper calls SNIP"
     revision = 2  # as RigL's
 
     @dataclass

@@ -29,6 +29,7 @@ class SynFlow(Method):
     )
     order = 43
     kind = "fixed"
+    use = "masks before training without data; no layer collapses"
 
     needs_preparation = True
     keeps_layer_counts = False
