@@ -36,13 +36,13 @@ from lpss.options import make_options, without_later
 
 T = TypeVar("T", bound=type)
 LAST = 1000  # the order of a member that has none
-FACTS = ("label", "reference", "order", "reading_of", "kind", "use")  # class attributes, literals
+FACTS = ("label", "reference", "order", "reading_of", "kind", "drops", "grows", "use")  # class attributes, literals
 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
     """What is known of a member without importing it. `reading_of`: of which member it is another reading. `kind`: of a
-    method, when its nets are sparse (lpss/sparse/methods/base.py); `use`, when to take it.
+    method, when its nets are sparse (lpss/sparse/methods/base.py); `drops`, `grows`: which connections; `use`: when to take it.
     """
 
     name: str
@@ -54,6 +54,8 @@ class Member:
     order: int = LAST
     reading_of: str = ""
     kind: str = ""
+    drops: str = ""
+    grows: str = ""
     use: str = ""
 
 

@@ -33,6 +33,8 @@ class ACDC(Method):
     )
     order = 62
     kind = "dense start"
+    drops = "smallest |w|, by turns"
+    grows = "all, by turns"
     use = "accuracy first: gives a dense net along the way"
 
     @dataclass

@@ -40,6 +40,8 @@ class DeepR(Method):
     )
     order = 12
     kind = "throughout"
+    drops = "w that crosses zero"
+    grows = "random"
     use = "a Bayesian view, one weight at a time; slow, and needs its learning rate tuned"
 
     capturable = False  # its random walk is drawn by a generator of its own

@@ -11,6 +11,8 @@ class Dense(Method):
     label = "Dense"
     order = 0
     kind = "dense"
+    drops = "-"
+    grows = "-"
     use = "what all others are measured against"
 
     masks_gradients = False

@@ -32,6 +32,8 @@ class DSR(Method):
     )
     order = 16
     kind = "throughout"
+    drops = "|w| < adaptive threshold"
+    grows = "random"
     use = "layers find their densities without dense gradients"
 
     keeps_layer_counts = False

@@ -41,6 +41,8 @@ class GMP(Method):
     reference = "Zhu and Gupta 2017, To prune, or not to prune, https://arxiv.org/abs/1710.01878"
     order = 50
     kind = "dense start"
+    drops = "smallest |w|"
+    grows = "-"
     use = "strong and simple where training may begin dense"
 
     @dataclass

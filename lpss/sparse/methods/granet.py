@@ -32,6 +32,8 @@ class GraNet(GMP):
     )
     order = 60
     kind = "dense start"
+    drops = "smallest |w|"
+    grows = "largest |g|"
     use = "prunes and regrows: among the best where training may begin half dense"
 
     @dataclass

@@ -32,6 +32,8 @@ class GraSP(Method):
     )
     order = 42
     kind = "fixed"
+    drops = "smallest w (H g), once"
+    grows = "-"
     use = "masks before training, where SNIP collapses"
 
     needs_preparation = True

@@ -42,6 +42,8 @@ class IMP(Method):
     )
     order = 64
     kind = "dense start"
+    drops = "smallest |w|, by rounds"
+    grows = "-"
     use = "lottery tickets: the costliest"
 
     moves_at_update = False  # the gradient is that of weights that are gone

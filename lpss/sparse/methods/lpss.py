@@ -65,6 +65,8 @@ class LpSS(Method):
     )
     order = 2000
     kind = "dense start"
+    drops = "|w| < neuron's threshold"
+    grows = "largest |g|"
     use = "the paper's method: sparse weights by geometry, on spheres"
 
     @dataclass

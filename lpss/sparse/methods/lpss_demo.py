@@ -25,6 +25,8 @@ class LpSSDemo(LpSS):
     reading_of = "lpss"
     order = 2001
     kind = "dense start"
+    drops = "|w| < neuron's threshold"
+    grows = "largest g"
     use = "only to reproduce the authors' demo"
     revision = 2  # 1: zeta_w fell from the start of training, and regrown connections kept their momentum
 

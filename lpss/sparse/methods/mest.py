@@ -37,6 +37,8 @@ class MEST(DropGrow):
     )
     order = 17
     kind = "throughout"
+    drops = "smallest |w| (+ |g|)"
+    grows = "random"
     use = "as SET, with a score and a schedule for edge devices"
 
     @dataclass

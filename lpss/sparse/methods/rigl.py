@@ -17,6 +17,8 @@ class RigL(DropGrow):
     reference = "Evci et al. 2020, Rigging the Lottery: Making All Tickets Winners, https://arxiv.org/abs/1911.11134"
     order = 30
     kind = "throughout"
+    drops = "smallest |w|"
+    grows = "largest |g|"
     use = "the usual baseline that is sparse throughout"
     revision = 2  # 1: numbers to drop rounded, and no more of them than zeros
 

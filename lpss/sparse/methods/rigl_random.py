@@ -18,6 +18,8 @@ class RigLRandom(RigL):
     reference = "a control for Evci et al. 2020, https://arxiv.org/abs/1911.11134"
     order = 31
     kind = "throughout"
+    drops = "smallest |w|"
+    grows = "random"
     use = "a control: what growing by gradient is worth"
 
     @property

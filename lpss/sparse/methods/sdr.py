@@ -35,6 +35,8 @@ class SDR(GMP):
     )
     order = 55
     kind = "dense start"
+    drops = "smallest |w|, shrunk"
+    grows = "-"
     use = "GMP that lets unused weights fade first"
 
     @dataclass

@@ -85,6 +85,8 @@ class SET(DropGrow):
     )
     order = 10
     kind = "throughout"
+    drops = "smallest |w|"
+    grows = "random"
     use = "no dense gradient, ever; for memory"
     revision = 2  # 1: numbers to drop rounded, and new weights moved by the gradient of the update's batch
 

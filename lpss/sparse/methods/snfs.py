@@ -38,6 +38,8 @@ class SNFS(DropGrow):
     reference = "Dettmers and Zettlemoyer 2019, Sparse Networks from Scratch, https://arxiv.org/abs/1907.04840"
     order = 15
     kind = "throughout"
+    drops = "smallest |w|"
+    grows = "largest |momentum|"
     use = "layers find their densities; pays for dense gradients at every step"
 
     own_descent = "needs dense gradients at every step"

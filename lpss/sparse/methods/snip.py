@@ -27,6 +27,8 @@ class SNIP(Method):
     )
     order = 40
     kind = "fixed"
+    drops = "smallest |w g|, once"
+    grows = "-"
     use = "masks from one batch; collapses at times at high sparsity"
 
     @dataclass
@@ -76,6 +78,8 @@ class SNIPDynamic(DropGrow):
     reading_of = "snip"
     order = 41
     kind = "throughout"
+    drops = "smallest |g|"
+    grows = "largest |g|"
     use = "only to reproduce what the paper calls SNIP"
     revision = 2  # as RigL's
 

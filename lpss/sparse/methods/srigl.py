@@ -31,6 +31,8 @@ class SRigL(RigL):
     reference = "Lasby et al. 2024, Dynamic Sparse Training with Structured Sparsity, https://arxiv.org/abs/2305.02299"
     order = 32
     kind = "throughout"
+    drops = "smallest |w|, neurons"
+    grows = "largest |g|"
     use = "constant fan-in, which a condensed kernel can run fast"
     revision = 1
 

@@ -14,6 +14,8 @@ class Static(Method):
     reference = "the static baseline of Evci et al. 2020, https://arxiv.org/abs/1911.11134"
     order = 20
     kind = "fixed"
+    drops = "-"
+    grows = "-"
     use = "the least that a method must beat; nothing is cheaper"
 
     @dataclass

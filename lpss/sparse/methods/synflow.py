@@ -29,6 +29,8 @@ class SynFlow(Method):
     )
     order = 43
     kind = "fixed"
+    drops = "smallest flow, in rounds"
+    grows = "-"
     use = "masks before training without data; no layer collapses"
 
     needs_preparation = True

@@ -35,6 +35,8 @@ class TopKAST(Method):
     reference = "Jayakumar et al. 2020, Top-KAST: Top-K Always Sparse Training, https://arxiv.org/abs/2106.03517"
     order = 34
     kind = "throughout"
+    drops = "smallest |w| of all"
+    grows = "largest |w| of all"
     use = "weights that are not used learn, too"
 
     own_descent = "moves weights that are not used"
