@@ -41,9 +41,10 @@ FACTS = ("label", "reference", "order", "reading_of", "kind", "drops", "grows", 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """What is known of a member without importing it. `reading_of`: of which member it is another reading. `kind`: of a
-    method, when its nets are sparse (lpss/sparse/methods/base.py); `drops`, `grows`: which connections; `use`: when to take
-    it.
+    """What is known of a member without importing it.
+
+    reading_of: of which member it is another reading. Of methods: kind, when their nets are sparse
+    (lpss/sparse/methods/base.py); drops, grows: which connections; use: when to take it.
     """
 
     name: str

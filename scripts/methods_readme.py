@@ -66,8 +66,8 @@ has stands in its class, and in `lpss-train --list method`.
 ## The paper's Table 1
 
 Made again from these classes, with two slips of the paper put right: the cells *Training* of RigL and LpSS are
-exchanged there, and its row SNIP describes what the authors' demo does (`snip_dynamic`), not SNIP, which prunes once. SDR
-is sensitivity-driven regularisation. Where the paper says sparse or dense, here are training FLOPs.
+exchanged there, and its row SNIP describes what the authors' demo does (`snip_dynamic`), not SNIP, which prunes once.
+SDR is sensitivity-driven regularisation. Where the paper says sparse or dense, here are training FLOPs.
 
 {table(["", "drops", "grows", "training", "training FLOPs"], table_1(flops), left=4)}"""
 
