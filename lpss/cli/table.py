@@ -40,6 +40,10 @@ def _run(args: argparse.Namespace) -> None:
         from lpss.report.rank_figure import rank_figure
 
         rank_figure(runs, args.ranks)
+    if args.flops:
+        from lpss.report.flops_figure import flops_figure
+
+        flops_figure(table, args.flops)
     _remarks(runs)
     if args.output:
         write_text(args.output, text)
@@ -75,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--figure", metavar="FILE", help="draw accuracy and sparsity per layer into a .png, .pdf or .svg")
     add("--paired", metavar="FILE", help="LpSS against the best other method, with p values, and ranks: a .md or .csv")
     add("--ranks", metavar="FILE", help="draw average ranks and their critical difference into a .png, .pdf or .svg")
+    add("--flops", metavar="FILE", help="draw accuracy against training FLOPs into a .png, .pdf or .svg")
     add("--results", metavar="FILE", help="write a csv with a row a run, from which the table can be rebuilt")
     return parser
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from lpss.errors import UsageError
-from lpss.report.names import DATASETS, METHODS, rank
+from lpss.report.names import DATASETS, KINDS, MANY, METHODS, kind_of, method_rank
 from lpss.report.tables import BLOCK, MISSED, decimals, four, natural
 
 DEFAULT_LAYOUT = {"markdown": "long", "csv": "long", "latex": "wide"}
@@ -107,6 +107,8 @@ def _long(table: pd.DataFrame, style: Style, notes: Footnotes) -> tuple[list, in
             "Sparsity": sparsity_text(row["sparsity"]),
             "Method": style.escape(METHODS.get(row["method"], row["method"])),
         }
+        if table["method"].nunique() > MANY:
+            cells["Masks"] = KINDS[kind_of(row["method"])]
         if table["settings"].any():
             cells["Settings"] = style.escape(row["settings"])
         left = len(cells)
@@ -162,7 +164,8 @@ def _fold(table: pd.DataFrame) -> tuple[list[str], list[tuple[dict, dict]]]:
     The dense baseline has no sparsity to be listed under: it stands on every line of its block, unless the
     block has several of it, or nothing else.
     """
-    methods = sorted(set(table["method"]), key=lambda name: rank(name, METHODS))
+    methods = set(table["method"])
+    methods = sorted(methods, key=lambda name: method_rank(name, len(methods) > MANY))
     lines = []
     for _, block in table.groupby(BLOCK, sort=False):
         rows = block.to_dict("records")

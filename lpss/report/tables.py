@@ -7,7 +7,7 @@ import re
 import pandas as pd
 
 from lpss.config import incidental_settings
-from lpss.report.names import DATASETS, METHODS, rank
+from lpss.report.names import DATASETS, MANY, method_rank, rank
 from lpss.report.published import READING_OF, published
 
 CELL = ["experiment", "dataset", "model", "method", "sparsity", "evaluated_on"]
@@ -61,7 +61,8 @@ def aggregate(runs: pd.DataFrame) -> pd.DataFrame:
         {**dict(zip([*CELL, "settings"], key, strict=True)), **_summary(cell)}
         for key, cell in settle(runs).groupby([*CELL, "settings"], dropna=False)
     ]
-    table = pd.DataFrame(sorted(rows, key=_order))
+    grouped = len({row["method"] for row in rows}) > MANY
+    table = pd.DataFrame(sorted(rows, key=lambda row: _order(row, grouped)))
     table.insert(table.columns.get_loc("n") + 1, "best", _best(table))
     table["train_time"] /= _dense_time(table)
     return table
@@ -197,7 +198,7 @@ def _best(table: pd.DataFrame) -> pd.Series:
     return (shown == groups.transform("max")) & (groups.transform("count") > 1)
 
 
-def _order(row: dict) -> tuple:
+def _order(row: dict, grouped: bool) -> tuple:
     sparsity = -1.0 if math.isnan(row["sparsity"]) else row["sparsity"]
     return (
         rank(row["dataset"], DATASETS),
@@ -205,6 +206,6 @@ def _order(row: dict) -> tuple:
         row["model"],
         row["evaluated_on"],
         sparsity,
-        rank(row["method"], METHODS),
+        method_rank(row["method"], grouped),
         natural(row["settings"]),
     )
