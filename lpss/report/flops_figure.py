@@ -28,9 +28,9 @@ def flops_figure(table: pd.DataFrame, path: str | Path) -> None:
     """Draw `tables.aggregate`'s cells into `path` (.png, .pdf or .svg): a panel for each data set, model and sparsity.
 
     Training FLOPs, relative to dense, from left to right on a logarithmic axis; mean accuracy with its standard
-    deviation upwards. Every method is named; colours and markers tell when its nets are sparse. The dense baseline is in
-    every panel of its data set. Raises UsageError for another suffix or where there is nothing to draw, LpssError where
-    the file cannot be written.
+    deviation upwards. Every method is named; colours and markers tell when its nets are sparse. The dense baseline is
+    in every panel of its data set. Raises UsageError for another suffix or where there is nothing to draw, LpssError
+    where the file cannot be written.
     """
     path = plot_path(path)
     table = table[(table["n"] > 0) & table["train_flops"].notna()]
@@ -49,7 +49,7 @@ def flops_figure(table: pd.DataFrame, path: str | Path) -> None:
             dataset, model, sparsity, evaluated_on = key
             dense = table[(table["method"] == "dense") & (table["dataset"] == dataset) & (table["model"] == model)]
             _draw(axes, pd.concat([dense[dense["evaluated_on"] == evaluated_on], cells]))
-            several = sparse.groupby("dataset")["model"].nunique().max() > 1
+            several = bool(sparse.groupby("dataset")["model"].nunique().max() > 1)
             name = f"{DATASETS.get(dataset, dataset)}{f', {model}' * several}, sparsity {sparsity_text(sparsity)}"
             axes.set_title(name, loc="left", weight="bold")
         figure.supxlabel("training FLOPs, dense = 1", fontsize=9)

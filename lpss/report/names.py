@@ -12,7 +12,7 @@ KINDS = {
     "throughout": "sparse throughout",
     "dense start": "dense at first",
 }
-MANY = 8  # methods, more than which a table groups by kind
+MANY = 12  # methods, more than which a table groups by kind
 
 
 def kind_of(method: str) -> str:

@@ -33,4 +33,4 @@ def test_errors_are_explained(tmp_path, sweep):
     with pytest.raises(UsageError, match=".png, .pdf, .svg"):
         flops_figure(aggregate(sweep), tmp_path / "a.txt")
     with pytest.raises(UsageError, match="no finished run of a sparse method"):
-        flops_figure(aggregate(sweep[sweep["method"] == "dense"]), tmp_path / "a.png")
+        flops_figure(aggregate(sweep).query("method == 'dense'"), tmp_path / "a.png")
