@@ -59,7 +59,7 @@ def flops_figure(table: pd.DataFrame, path: str | Path) -> None:
             Line2D([], [], color=LOOKS[kind][0], marker=LOOKS[kind][1], linestyle="", label=KINDS[kind])
             for kind in kinds
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
         save(figure, path)
 
 
