@@ -56,11 +56,11 @@ of Table 4 at sparsities .5 to .9{least}.
 
 def section(data: dict) -> str:
     cells = data["cells"]
-    others = [cell["others"] for cell in cells]
+    others = [cell["others"] for cell in cells if cell["part"] != "memory"]  # which does not depend on it
     disturbed = sum(one > 0.1 for one in others)
     quiet = f"Other programs kept {statistics.median(others):.1f} cores busy meanwhile (median over cells)"
     quiet += (
-        f", more than a tenth of one in {disturbed} of {len(cells)} cells: provisional numbers." if disturbed else "."
+        f", more than a tenth of one in {disturbed} of {len(others)} cells: provisional numbers." if disturbed else "."
     )
     lab = (
         f"[SparseLab](https://pypi.org/project/sparselab/) {data['sparselab']}" if data["sparselab"] else "no SparseLab"
