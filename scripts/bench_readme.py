@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 import bench_early_readme
+import bench_sparse_picture
 import bench_sparse_readme
 import pandas as pd
 from bench_tables import about, span, table
@@ -36,7 +37,7 @@ def main() -> None:
     folder = parser.parse_args().folder
     (folder / "README.md").write_text(readme(folder), encoding="utf-8")
     if (folder / "sparse.json").exists():
-        bench_sparse_readme.draw(read(folder / "sparse.json"), folder / "sparse.png")
+        bench_sparse_picture.draw(read(folder / "sparse.json"), folder / "sparse.png")
 
 
 def readme(folder: Path) -> str:

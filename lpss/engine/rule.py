@@ -140,15 +140,14 @@ def _key(job: Job, precision: str) -> str:
 def _read(path: Path) -> dict[str, Times]:
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            key: Times(dense, tuple(sparse), copies) for key, (dense, sparse, copies) in read.items() if _sound(sparse)
-        }
+        times = {key: Times(dense, tuple(sparse), copies) for key, (dense, sparse, copies) in read.items()}
+        return {key: one for key, one in times.items() if _sound(one)}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 
-def _sound(sparse: list) -> bool:
-    return len(sparse) == len(DENSITIES) and all(seconds >= 0 for seconds in sparse)
+def _sound(times: Times) -> bool:
+    return len(times.sparse) == len(DENSITIES) and min(times.dense, *times.sparse, times.copies) >= 0
 
 
 def _keep(path: Path, found: dict[str, Times]) -> None:

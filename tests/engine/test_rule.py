@@ -152,7 +152,9 @@ def test_a_damaged_file_is_measured_over(cache, measured, content):
     assert len(measured) == 3
 
 
-@pytest.mark.parametrize("wrong", [[1.0, [0.1], 0.0], [1.0, [0.1, -0.1, 0.2], 0.0], [1.0, [0.1, "a", 0.2], 0.0], []])
+@pytest.mark.parametrize(
+    "wrong", [[1.0, [0.1], 0.0], [1.0, [0.1, -0.1, 0.2], 0.0], [1.0, [0.1, "a", 0.2], 0.0], [], ["a", [1, 2, 3], 0.0]]
+)
 def test_impossible_times_in_the_file_are_measured_again(cache, measured, wrong):
     ask()
     content = json.loads(cache.read_text())
