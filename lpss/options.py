@@ -26,10 +26,18 @@ def later(default, before=dataclasses.MISSING):
 
 def without_later(config_class: type, values: Mapping) -> dict:
     """`values` of a dataclass without those that runs of before did not have, at what they behaved as."""
-    before = {
-        field.name: field.metadata[BEFORE] for field in dataclasses.fields(config_class) if BEFORE in field.metadata
-    }
+    before = _before(config_class)
     return {key: value for key, value in values.items() if not (key in before and value == before[key])}
+
+
+def with_later(config_class: type, values: Mapping) -> dict:
+    """The values of a run, maybe of before, with those that came later, at what it behaved as."""
+    return _before(config_class) | dict(values)
+
+
+def _before(config_class: type) -> dict:
+    fields = dataclasses.fields(config_class)
+    return {field.name: field.metadata[BEFORE] for field in fields if BEFORE in field.metadata}
 
 
 def make_options(config_class: type, values: Mapping, where: str):

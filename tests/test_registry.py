@@ -11,7 +11,6 @@ from lpss.errors import LpssError, UsageError, suggestion
 from lpss.options import later
 from lpss.registry import LAST, Registry
 
-REGISTRIES = [registries.DATASETS, registries.METHODS, registries.MODELS, registries.OPTIMIZERS, registries.SCHEDULES]
 
 
 def registry_of(*names: str) -> Registry:
@@ -118,7 +117,7 @@ def test_exit_codes_of_errors():
     assert issubclass(UsageError, ValueError), "what users of a library expect of a wrong argument"
 
 
-@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
+@pytest.mark.parametrize("registry", registries.REGISTRIES.values(), ids=lambda registry: registry.kind)
 def test_every_member_says_all_that_is_known_of_it(registry):
     assert len(registry) >= 3
     for name, member in registry.members.items():

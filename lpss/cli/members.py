@@ -3,20 +3,8 @@
 from collections.abc import Sequence
 from textwrap import fill
 
-from lpss import registries
 from lpss.errors import UsageError, suggestion
-from lpss.registry import Registry
-
-REGISTRIES: dict[str, Registry] = {
-    registry.kind: registry
-    for registry in (
-        registries.METHODS,
-        registries.OPTIMIZERS,
-        registries.MODELS,
-        registries.DATASETS,
-        registries.SCHEDULES,
-    )
-}
+from lpss.registries import REGISTRIES
 
 
 def list_members(kinds: Sequence[str]) -> int:
@@ -29,7 +17,7 @@ def list_members(kinds: Sequence[str]) -> int:
         print(f"{kind}=")
         for member in REGISTRIES[kind].members.values():
             text = f"{member.label}: {member.description}" if member.label != member.name else member.description
-            print(f"  {member.name:18}{fill(text, 100, subsequent_indent=' ' * 20)}")
+            print(f"  {member.name:18}{fill(text, 100, subsequent_indent=' ' * 20, break_on_hyphens=False)}")
             if member.reference:
                 print(f"{'':20}{fill(member.reference, 100, subsequent_indent=' ' * 20, break_on_hyphens=False)}")
         print()

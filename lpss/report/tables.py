@@ -7,6 +7,7 @@ import re
 import pandas as pd
 
 from lpss.config import incidental_settings
+from lpss.report.completed import completed
 from lpss.report.names import DATASETS, MANY, method_rank, rank
 from lpss.report.published import READING_OF, published
 
@@ -113,7 +114,10 @@ def natural(text: str) -> list:
 
 def _differences(configs: list[str], method: str) -> list[str]:
     """For each configuration (JSON, "" if unknown): its values of the keys in which they differ."""
-    flat = [_flatten(json.loads(config)) if config else None for config in configs]
+    read = [json.loads(config) if config else None for config in configs]
+    flat = [None if config is None else _flatten(config) for config in read]
+    if len({frozenset(settings) for settings in flat if settings is not None}) > 1:  # maybe of two versions of lpss
+        flat = [None if config is None else _flatten(completed(config)) for config in read]
     known = [settings for settings in flat if settings is not None]
     ignored = {"sparsity"} if method == "dense" else set()
     keys = sorted({key for settings in known for key in settings} - ignored)

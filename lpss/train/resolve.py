@@ -11,16 +11,7 @@ from lpss.config import RunConfig, config_hash
 from lpss.data import AugmentConfig
 from lpss.errors import UsageError
 from lpss.models import choose_model
-from lpss.registries import DATASETS, METHODS, MODELS, OPTIMIZERS, SCHEDULES
-
-# Config group -> what its `name` chooses from; a model may depend on the data set.
-REGISTRIES = {
-    "dataset": DATASETS,
-    "model": MODELS,
-    "optimizer": OPTIMIZERS,
-    "method": METHODS,
-    "schedule": SCHEDULES,
-}
+from lpss.registries import REGISTRIES
 
 
 @dataclass(frozen=True)
@@ -59,7 +50,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
     config = copy.deepcopy(config)
     for group, registry in REGISTRIES.items():
         values = getattr(config, group)
-        if group == "model":
+        if group == "model":  # which may depend on the data set
             values = choose_model(values, config.dataset["model"])
         setattr(config, group, registry.complete(values))
     AugmentConfig.of(config.dataset["augment"])

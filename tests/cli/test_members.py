@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from lpss.cli.members import REGISTRIES, list_members
+from lpss.cli.members import list_members
+from lpss.registries import REGISTRIES
 from lpss.errors import UsageError
 
 

@@ -148,6 +148,17 @@ def test_settings_that_one_run_lacks(table, write_run):
     assert list(table()["settings"]) == ["configuration unknown", "method.grow=random", "method.grow=unset"]
 
 
+def test_settings_that_came_after_a_run_do_not_tell_it_apart(table, write_run):
+    gmp = {"name": "gmp", "distribution": "uniform"}
+    write_run("before", config={"method": gmp, "mask": {"exclude": []}})
+    now = {"method": gmp | {"scope": "layer", "schedule": "cubic"}, "mask": {"exclude": [], "include": []}}
+    write_run("now", config=now | {"init": None})
+    write_run("global", config=now | {"method": now["method"] | {"scope": "global"}})
+    frame = table()
+    assert list(frame["settings"]) == ["method.scope=global", "method.scope=layer"]
+    assert list(frame["n"]) == [1, 2]
+
+
 def test_mixed_origins_are_noted(table, write_run):
     write_run(seed=0)
     write_run(
