@@ -12,7 +12,6 @@ from lpss.options import later
 from lpss.registry import LAST, Registry
 
 
-
 def registry_of(*names: str) -> Registry:
     found = Registry("method")
     for name in names:

@@ -36,8 +36,8 @@ class CSGD(SphereOptimizer):
 
     label = "cSGD"
     reference = (
-        "Roy and Harandi 2017, Constrained Stochastic Gradient Descent: The Good Practice, DICTA (reference 22 of Li et "
-        "al. 2021, https://arxiv.org/abs/2103.16013)"
+        "Roy and Harandi 2017, Constrained Stochastic Gradient Descent: The Good Practice, DICTA (reference 22 of "
+        "Li et al. 2021, https://arxiv.org/abs/2103.16013)"
     )
     order = 4
 

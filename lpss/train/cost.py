@@ -49,9 +49,10 @@ class Cost:
         density = {name: count / self.masks.layers[name].shape.numel() for name, count in counts.items()}
         return sum(flops * density.get(name, 1.0) for name, flops in self.flops.items()) + self.other
 
-    def step(self, dense_backward: bool) -> None:
-        """Count one training step, per example."""
+    def step(self, dense_backward: bool, extra_backwards: int = 0) -> None:
+        """Count one training step, per example, with `extra_backwards` backward passes beside the loss's."""
         self.spent += 2 * self.sparse + (self.dense if dense_backward else self.gradients)
+        self.spent += 2 * self.sparse * extra_backwards
         self.steps += 1
 
     def training(self) -> float:

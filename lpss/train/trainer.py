@@ -214,7 +214,7 @@ class Trainer:
         for x, y in todo:
             update, dense_backward = method.should_update(), method.dense_backward
             step(x, y, self.schedule(method.schedule_progress(progress.step)))
-            self.cost.step(dense_backward)
+            self.cost.step(dense_backward, method.extra_backwards)
             if update or not progress.step:
                 self.explored.note()
             if update and method.counts_move:

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from lpss.cli.members import list_members
-from lpss.registries import REGISTRIES
 from lpss.errors import UsageError
+from lpss.registries import REGISTRIES
 
 
 def test_every_member_is_listed_with_its_description_and_reference(capsys):

@@ -31,6 +31,7 @@ VARIANTS = {
     "snfs own": OFTEN | {"momentum": "own", "redistribution": "none"},
     "sdr target": OFTEN | {"sensitivity": "target", "shrinkage": 0.05},
     "deepr global": {"scope": "global", "sign": "free", "noise": 0.1, "alpha": 0.05, "return_at_once": False},
+    "soft_deepr lively": {"noise": 1.0, "alpha": 0.05},
     "granet dense start": OFTEN | {"start_sparsity": 0.0, "distribution": "uniform"},
     "acdc layer": {"scope": "layer", "reset_momentum": False},
     "topkast dpf": OFTEN | {"backward_density": 1.0, "penalty": 0.0, "start_sparsity": 0.0},
@@ -51,7 +52,7 @@ OPTIMIZERS = {
     "csgd": lambda net: CSGD(param_groups(net, P, weight_decay=1e-2), lr=0.1, p=None, penalty=1e-3),
 }
 SPHERES = ("lpsgd", "lpsgd_m", "csgd")
-OFF_SPHERES = ("deepr", "dsr", "sdr", "topkast")  # methods that say so where there is a sphere
+OFF_SPHERES = ("deepr", "soft_deepr", "dsr", "sdr", "topkast")  # methods that say so where there is a sphere
 
 
 def mlp():

@@ -22,6 +22,9 @@ def test_training_cost_follows_the_masks_and_the_dense_backward_passes():
     cost.step(dense_backward=False)
     cost.step(dense_backward=True)
     assert cost.training() == (3 * sparse + 2 * sparse + 240) / (2 * 3 * 240)
+    spent = cost.spent
+    cost.step(dense_backward=False, extra_backwards=3)
+    assert cost.spent - spent == 3 * sparse + 3 * 2 * sparse
     again = Cost(net, masks, torch.zeros(1, 10))
     again.load_state_dict(cost.state_dict())
     assert again.training() == cost.training()

@@ -73,6 +73,7 @@ class Method:
     masks_gradients = True  # whether the optimizer sees masked gradients; False for dense ones
     needs_preparation = False  # whether `prepare` must be called before the first step
     looks_at_outputs = False  # whether `before_backward` is to be called at every step
+    extra_backwards = 0  # backward passes that this takes
     counts_move = True  # whether an update may change how many weights of a layer are active
     capturable = True  # whether `optimizer_step` can be captured in a CUDA graph
     keeps_layer_counts = True  # whether every layer ends with its share of `distribution()`

@@ -17,8 +17,73 @@ from lpss.sparse.window import Window
 _CHOICES = {"scope": ("layer", "global"), "sign": ("fixed", "redraw", "free")}
 
 
+class RandomWalk(Method):
+    """Connections with a sign, whose weights take a random step of their own beside the optimizer's."""
+
+    capturable = False  # the walk is drawn by a generator of its own
+    own_descent = "moves weights by noise of its own, and rewires at every step"
+
+    def check(self) -> None:
+        config = self.config
+        check_distribution(config.distribution)
+        check_range(config.alpha, "method.alpha", 0, float("inf"), open_high=True)
+        check_range(config.noise, "method.noise", 0, float("inf"), open_high=True)
+        self.refuse_spheres("drops weights that cross zero, as an L1 penalty and noise make them")
+        self.window = Window(config.begin, config.end, config.update_every, self.total_steps)
+
+    def start(self) -> None:
+        self.signs = self.drawn_signs()
+        self.start_random(self.sparsity, self.config.distribution)
+        self.crossed = {name: torch.zeros_like(mask, dtype=torch.bool) for name, mask in self.masks.items()}
+        self.walks: dict[torch.device, torch.Generator] = {}  # device -> its random numbers
+        for mask in self.masks.values():
+            if mask.device not in self.walks:
+                seed = int(torch.randint(2**31, (1,), generator=self.generator))
+                self.walks[mask.device] = torch.Generator(mask.device).manual_seed(seed)
+        self.groups = {id(param): group for group in self.optimizer.param_groups for param in group["params"]}
+
+    def drawn_signs(self) -> dict[str, Tensor]:
+        """Of all connections, before the first masks hide some: those of their initial weights."""
+        signs = {}
+        for name, layer in self.masks.layers.items():
+            weight = layer.weight.detach()
+            drawn = random_scores(weight, self.generator).sub_(0.5).sign_().to(weight.dtype)
+            signs[name] = torch.where(weight == 0, torch.where(drawn == 0, 1.0, drawn), weight.sign())
+        return signs
+
+    def should_update(self) -> bool:
+        return self.window.should_update(self.steps)
+
+    def lr(self, name: str) -> float | Tensor:
+        """The layer's learning rate."""
+        return self.groups[id(self.masks.layers[name].parameter)]["lr"]
+
+    def noise(self, weight: Tensor) -> Tensor:
+        """A step of the walk, but for the learning rate."""
+        generator = self.walks[weight.device]
+        nu = torch.randn(weight.shape, generator=generator, device=weight.device, dtype=weight.dtype)
+        return nu.mul_(self.config.noise)
+
+    def state_dict(self) -> dict:
+        return super().state_dict() | {
+            "signs": {name: sign.clone() for name, sign in self.signs.items()},
+            "crossed": {name: crossed.clone() for name, crossed in self.crossed.items()},
+            "walks": {str(device): generator.get_state() for device, generator in self.walks.items()},
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        for name, sign in state["signs"].items():
+            self.signs[name] = sign.to(self.masks[name])
+        for name, crossed in self.crossed.items():
+            crossed.copy_(state["crossed"][name])
+        for device, generator in self.walks.items():
+            if str(device) in state["walks"]:
+                generator.set_state(state["walks"][str(device)].cpu())
+
+
 @METHODS.register("deepr")
-class DeepR(Method):
+class DeepR(RandomWalk):
     """Connections have a sign; one whose weight crosses zero is dropped, and another grown at random in its place.
 
     After the optimizer's step every active weight w of sign s also moves by  -lr (alpha s + noise nu),  nu ~ N(0, 1):
@@ -44,9 +109,6 @@ class DeepR(Method):
     grows = "random"
     use = "a Bayesian view, one weight at a time; slow, and needs its learning rate tuned"
 
-    capturable = False  # its random walk is drawn by a generator of its own
-    own_descent = "moves weights by noise of its own, and rewires at every step"
-
     @dataclass
     class Config:
         distribution: str = "uniform"
@@ -60,36 +122,15 @@ class DeepR(Method):
         update_every: int = 1
 
     def check(self) -> None:
-        config = self.config
-        check_distribution(config.distribution)
+        super().check()
         for key, known in _CHOICES.items():
-            if getattr(config, key) not in known:
-                raise UsageError(f"method.{key} must be one of {', '.join(known)}; got {getattr(config, key)!r}")
-        check_range(config.alpha, "method.alpha", 0, float("inf"), open_high=True)
-        check_range(config.noise, "method.noise", 0, float("inf"), open_high=True)
-        self.refuse_spheres("drops weights that cross zero, as an L1 penalty and noise make them")
-        self.keeps_layer_counts = config.scope == "layer"
+            if getattr(self.config, key) not in known:
+                raise UsageError(f"method.{key} must be one of {', '.join(known)}; got {getattr(self.config, key)!r}")
+        self.keeps_layer_counts = self.config.scope == "layer"
         self.counts_move = not self.keeps_layer_counts
-        self.window = Window(config.begin, config.end, config.update_every, self.total_steps)
 
-    def start(self) -> None:
-        self.signs: dict[str, Tensor] = {}
-        if self.config.sign != "free":  # of all connections, before the first masks hide some
-            for name, layer in self.masks.layers.items():
-                weight = layer.weight.detach()
-                drawn = random_scores(weight, self.generator).sub_(0.5).sign_().to(weight.dtype)
-                self.signs[name] = torch.where(weight == 0, torch.where(drawn == 0, 1.0, drawn), weight.sign())
-        self.start_random(self.sparsity, self.config.distribution)
-        self.crossed = {name: torch.zeros_like(mask, dtype=torch.bool) for name, mask in self.masks.items()}
-        self.walks: dict[torch.device, torch.Generator] = {}  # device -> its random numbers
-        for mask in self.masks.values():
-            if mask.device not in self.walks:
-                seed = int(torch.randint(2**31, (1,), generator=self.generator))
-                self.walks[mask.device] = torch.Generator(mask.device).manual_seed(seed)
-        self.groups = {id(param): group for group in self.optimizer.param_groups for param in group["params"]}
-
-    def should_update(self) -> bool:
-        return self.window.should_update(self.steps)
+    def drawn_signs(self) -> dict[str, Tensor]:
+        return {} if self.config.sign == "free" else super().drawn_signs()
 
     # --- every step -------------------------------------------------------------------------------------------------
 
@@ -104,14 +145,11 @@ class DeepR(Method):
         super().after_optimizer_step()
         for name, layer in self.masks.layers.items():
             weight, mask, sign = layer.weight.detach(), self.masks[name], self.signs[name]
-            lr = self.groups[id(layer.parameter)]["lr"]
             crossed = self.crossed[name]
             move = sign * self.config.alpha
             if self.config.noise:
-                generator = self.walks[weight.device]
-                nu = torch.randn(weight.shape, generator=generator, device=weight.device, dtype=weight.dtype)
-                move = move.add_(nu, alpha=self.config.noise)
-            weight.sub_(move.mul_(mask).mul_(lr))
+                move = move.add_(self.noise(weight))
+            weight.sub_(move.mul_(mask).mul_(self.lr(name)))
             crossed |= (weight * sign < 0) & (mask != 0)
             weight.masked_fill_(crossed, 0.0)  # dormant until the next update
 
@@ -141,21 +179,5 @@ class DeepR(Method):
                 self.signs[name] = torch.where(new, drawn, self.signs[name])
             self.crossed[name].zero_()
 
-    # --- state ------------------------------------------------------------------------------------------------------
-
     def state_dict(self) -> dict:
-        return super().state_dict() | {
-            "signs": {} if self.config.sign == "free" else {name: sign.clone() for name, sign in self.signs.items()},
-            "crossed": {name: crossed.clone() for name, crossed in self.crossed.items()},
-            "walks": {str(device): generator.get_state() for device, generator in self.walks.items()},
-        }
-
-    def load_state_dict(self, state: dict) -> None:
-        super().load_state_dict(state)
-        for name, sign in state["signs"].items():
-            self.signs[name] = sign.to(self.masks[name])
-        for name, crossed in self.crossed.items():
-            crossed.copy_(state["crossed"][name])
-        for device, generator in self.walks.items():
-            if str(device) in state["walks"]:
-                generator.set_state(state["walks"][str(device)].cpu())
+        return super().state_dict() | ({"signs": {}} if self.config.sign == "free" else {})

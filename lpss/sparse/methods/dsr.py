@@ -9,7 +9,7 @@ from lpss.registries import METHODS
 from lpss.sparse.distributions import allot, check_distribution
 from lpss.sparse.methods.base import Method
 from lpss.sparse.select import random_scores, top_k
-from lpss.sparse.window import Window
+from lpss.sparse.window import TO_GROW, Window
 
 
 @METHODS.register("dsr")
@@ -53,7 +53,7 @@ class DSR(Method):
         check_range(config.moved_fraction, "method.moved_fraction", 0, 1, open_low=True)
         check_range(config.threshold, "method.threshold", 0, float("inf"), open_low=True, open_high=True)
         self.refuse_spheres("compares magnitudes of all layers")
-        self.window = Window(config.begin, config.end, config.update_every, self.total_steps)
+        self.window = Window(config.begin, config.end, config.update_every, self.total_steps, least=TO_GROW)
         self.threshold = config.threshold
 
     def start(self) -> None:

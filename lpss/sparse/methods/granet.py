@@ -10,7 +10,7 @@ from lpss.registries import METHODS
 from lpss.sparse.distributions import check_distribution
 from lpss.sparse.methods.gmp import GMP
 from lpss.sparse.methods.set import replaced
-from lpss.sparse.window import Window
+from lpss.sparse.window import TO_GROW, Window
 
 
 @METHODS.register("granet")
@@ -53,6 +53,7 @@ class GraNet(GMP):
         check_range(config.start_sparsity, "method.start_sparsity", 0, 1, open_high=True)
         check_range(config.prune_end, "method.prune_end", config.begin, config.end, open_low=True)
         check_range(config.drop_fraction, "method.drop_fraction", 0, 1)
+        self.window = Window(config.begin, config.end, config.update_every, self.total_steps, least=TO_GROW)
         self.window.decay(config.drop_schedule, 0)
         # Pruning at the updates of the whole window that lie before `prune_end`.
         self.pruning = Window(config.begin, config.prune_end, self.window.every, self.total_steps)

@@ -10,7 +10,7 @@ from lpss.options import check_range
 from lpss.registries import METHODS
 from lpss.sparse.methods.set import DropGrow, replaced
 from lpss.sparse.select import random_scores
-from lpss.sparse.window import Window
+from lpss.sparse.window import TO_GROW, Window
 
 _ELASTIC = ("mutation", "soft")
 _SHARES = {0.75: 0.0, 0.5625: 0.5, 0.0: 1.0}  # from this fraction of training on -> share of `mutation`
@@ -57,7 +57,7 @@ class MEST(DropGrow):
             raise UsageError(f"method.elastic must be one of {', '.join(_ELASTIC)}; got {config.elastic!r}")
         check_range(config.mutation, "method.mutation", 0, 1, open_high=True)
         check_range(config.gradient_share, "method.gradient_share", 0, float("inf"), open_high=True)
-        self.window = Window(config.begin, config.end, config.update_every, self.total_steps)
+        self.window = Window(config.begin, config.end, config.update_every, self.total_steps, least=TO_GROW)
 
     def start(self) -> None:
         self.start_random(self._between(self.mutation()), self.config.distribution)

@@ -22,7 +22,7 @@ class SDR(GMP):
         `target`: |d output of the right class / dw| ("specific").
         `loss`: |d loss / dw|, as in LOBSTER by the same group, which needs no backward pass of its own.
     Derivatives are those of the batch's mean output. `output` takes a backward pass for every class at every step,
-    `target` one; these are not in the FLOPs that are reported.
+    `target` one.
 
     The reference sets a threshold on |w| by hand, again and again; here the weights that stay are those of GMP's
     schedule, over all layers together, so that the sparsity is the requested one. With shrinkage=0 this is GMP.
@@ -67,6 +67,7 @@ class SDR(GMP):
             chosen = [outputs.gather(1, targets.unsqueeze(1)).mean()]
         else:
             chosen = list(outputs.mean(0))
+        self.extra_backwards = len(chosen)
         found: list[Tensor | None] = [None] * len(weights)
         for output in chosen:
             gradients = torch.autograd.grad(output, weights, retain_graph=True, allow_unused=True)

@@ -9,7 +9,7 @@ from lpss.options import check_range
 from lpss.registries import METHODS
 from lpss.sparse.methods.base import Method
 from lpss.sparse.select import random_scores, top_k
-from lpss.sparse.window import Window
+from lpss.sparse.window import TO_GROW, Window
 
 
 class DropGrow(Method):
@@ -35,7 +35,7 @@ class DropGrow(Method):
     def check(self) -> None:
         config = self.config
         check_range(config.drop_fraction, "method.drop_fraction", 0, 1, open_low=True)
-        self.window = Window(config.begin, config.end, config.update_every, self.total_steps)
+        self.window = Window(config.begin, config.end, config.update_every, self.total_steps, least=TO_GROW)
         self.window.decay(config.drop_schedule, 0)
 
     def start(self) -> None:
