@@ -21,6 +21,10 @@ OPTIMIZERS = {
 }
 
 
+# Every method with every optimizer, but for those that have no meaning for weights on a sphere.
+PAIRS = [(name, way) for name in METHODS for way in OPTIMIZERS if way == "adamw" or not METHODS[name].no_spheres]
+
+
 def make_net(seed=0):
     torch.manual_seed(seed)
     return nn.Sequential(
@@ -33,6 +37,7 @@ def make(name, optimizer="adamw", seed=0, **options):
     known = METHODS[name].Config.__dataclass_fields__
     options = {key: value for key, value in OFTEN.items() if key in known} | options
     method = METHODS[name](net, OPTIMIZERS[optimizer](net), sparsity=0.8, total_steps=STEPS, seed=seed, **options)
+    method.prepare(map(batch, range(50)))
     return net, method
 
 
@@ -79,8 +84,7 @@ def sparse(method):
 
 
 @pytest.mark.parametrize("order", ["net first", "optimizer first"])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name, optimizer", PAIRS)
 def test_masks_state_and_step_travel_with_the_optimizers_state(name, optimizer, order):
     straight = make(name, optimizer)
     straight[1].attach()
@@ -107,15 +111,16 @@ def test_masks_state_and_step_travel_with_the_optimizers_state(name, optimizer, 
 @pytest.mark.parametrize("source", ["method", "optimizer"])
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_made_of_a_saved_state_leaves_weights_and_optimizer_as_they_are(name, source):
-    straight = make(name, "lpsgd_m")
+    way = "adamw" if METHODS[name].no_spheres else "lpsgd_m"
+    straight = make(name, way)
     train(*straight, STEPS)
-    first = make(name, "lpsgd_m")
+    first = make(name, way)
     train(*first, STEPS // 2)
     state = first[1].state_dict() if source == "method" else first[1].attach().optimizer.state_dict()["lpss"]
     first[1].detach()
     saved = copy.deepcopy({"net": first[0].state_dict(), "optimizer": first[1].optimizer.state_dict()})
     net = make_net(seed=9)
-    optimizer = OPTIMIZERS["lpsgd_m"](net)
+    optimizer = OPTIMIZERS[way](net)
     net.load_state_dict(saved["net"])
     optimizer.load_state_dict(saved["optimizer"])
     options = {key: value for key, value in OFTEN.items() if key in METHODS[name].Config.__dataclass_fields__}
@@ -183,8 +188,7 @@ def test_an_optimizer_has_one_method_at_a_time():
 # --- trainers' habits -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name, optimizer", PAIRS)
 def test_a_grad_scaler_changes_nothing(name, optimizer):
     plain, scaled = make(name, optimizer), make(name, optimizer)
     train(*plain, STEPS)
@@ -227,8 +231,7 @@ def test_accumulated_gradients_of_parts_are_those_of_the_batch(name):
     sparse(parts[1])
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name, optimizer", PAIRS)
 def test_clipping_does_the_same_whether_attached_or_masked_by_hand(name, optimizer):
     attached, by_hand = make(name, optimizer), make(name, optimizer)
     attached[1].attach()
@@ -287,7 +290,7 @@ def test_a_step_without_gradients_fails_as_it_does_without_a_method():
     net, method = make("rigl", update_every=1)
     method.attach()
     method.optimizer.step()  # no gradients: torch's optimizers do nothing
-    with pytest.raises(UsageError, match="has no gradient"):
+    with pytest.raises(UsageError, match="no layer has a gradient"):
         method.optimizer.step()
 
 

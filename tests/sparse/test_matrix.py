@@ -52,7 +52,7 @@ OPTIMIZERS = {
     "csgd": lambda net: CSGD(param_groups(net, P, weight_decay=1e-2), lr=0.1, p=None, penalty=1e-3),
 }
 SPHERES = ("lpsgd", "lpsgd_m", "csgd")
-OFF_SPHERES = ("deepr", "soft_deepr", "dsr", "sdr", "topkast")  # methods that say so where there is a sphere
+OFF_SPHERES = [name for name in METHODS if METHODS[name].no_spheres]  # methods that say so where there is a sphere
 
 
 def mlp():

@@ -114,9 +114,19 @@ def test_set_drops_the_smallest_and_grows_at_random():
     assert grown == {(0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3)}
 
 
-@pytest.mark.parametrize("at, changed", [(1, 2), (10, 1), (19, 0)])
+def test_set_knows_no_gradient_of_connections_that_are_not_active():
+    for seed in range(10):
+        net, method = with_mask(SET, ACTIVE, seed=seed, drop_fraction=0.5, lr=1.0, **ALWAYS)
+        step(net, method, GRAD, at=1)
+        now = mask(method)
+        new = [(j, k) for j in range(2) for k in range(4) if now[j][k] and not ACTIVE[j][k]]
+        assert all(net.weight[j, k] == 0 for j, k in new)
+        assert net.weight[0, 0].item() == pytest.approx(WEIGHT[0][0] - GRAD[0][0])  # others move as ever
+
+
+@pytest.mark.parametrize("at, changed", [(1, 1), (9, 1), (11, 0)])
 def test_the_drop_fraction_follows_the_cosine(at, changed):
-    # fraction .5 x 4 weights x (1 + cos(pi at / 20)) / 2 = 1.99, 1.0, 0.01
+    # fraction .5 x 4 weights x (1 + cos(pi at / 20)) / 2 = 1.99, 1.16, 0.84, of which the whole part
     net, method = with_mask(RigL, ACTIVE, drop_fraction=0.5, **{**ALWAYS, "drop_schedule": "cosine"})
     step(net, method, [[0.0, 0, 8, 9], [0, 0, 7, 6]], at=at)
     kept = sum(mask(method)[j][k] for j in range(2) for k in range(2))
@@ -155,7 +165,7 @@ def test_rigl_moves_weights_at_other_steps():
 def test_rigl_needs_gradients():
     net, method = with_mask(RigL, ACTIVE, **ALWAYS)
     method.steps = 1
-    with pytest.raises(UsageError, match="layer '' has no gradient"):
+    with pytest.raises(UsageError, match="no layer has a gradient"):
         method.step()
 
 

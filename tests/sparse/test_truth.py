@@ -15,11 +15,15 @@ from lpss.sparse.methods import METHODS
 
 STEPS = 40
 OFTEN = {"update_every": 4, "end": 0.9}
-SPHERE = {
+OPTIMIZERS = {
     "sgd": lambda net: torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-3),
     "lpsgd": lambda net: LpSGD(param_groups(net, 1.5), lr=0.05, p=None),
     "lpsgd_m": lambda net: LpSGDm(param_groups(net, 1.5), lr=0.05, p=None),
 }
+
+
+# Every method with every optimizer, but for those that have no meaning for weights on a sphere.
+PAIRS = [(name, way) for name in METHODS for way in OPTIMIZERS if way == "sgd" or not METHODS[name].no_spheres]
 
 
 def make_net(bias=True):
@@ -31,7 +35,9 @@ def make(name, optimizer, net=None, **options):
     net = net or make_net()
     known = METHODS[name].Config.__dataclass_fields__
     options = {key: value for key, value in (OFTEN | options).items() if key in known}
-    return net, METHODS[name](net, optimizer(net), sparsity=0.8, total_steps=STEPS, **options)
+    method = METHODS[name](net, optimizer(net), sparsity=0.8, total_steps=STEPS, **options)
+    method.prepare(map(batch, range(50)))
+    return net, method
 
 
 def batch(step):
@@ -127,10 +133,9 @@ def test_an_optimizer_that_nobody_knows_is_not_trusted():
 # --- weights that are changed from outside --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer", SPHERE)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name, optimizer", PAIRS)
 def test_weights_loaded_in_mid_run_are_masked_and_kept(name, optimizer, caplog):
-    net, method = make(name, SPHERE[optimizer])
+    net, method = make(name, OPTIMIZERS[optimizer])
     train(net, method, 3)
     early = {key: value.clone() for key, value in net.state_dict().items()}
     train(net, method, STEPS // 2)
@@ -152,7 +157,7 @@ def test_weights_loaded_in_mid_run_are_masked_and_kept(name, optimizer, caplog):
 
 @pytest.mark.parametrize("name", ["gmp", "rigl", "lpss", "lpss_demo"])
 def test_a_step_repairs_by_itself(name):
-    net, method = make(name, SPHERE["lpsgd_m"])
+    net, method = make(name, OPTIMIZERS["lpsgd_m"])
     train(net, method, STEPS // 2)
     with torch.no_grad():
         net[2].weight.fill_(0.3)
@@ -162,7 +167,7 @@ def test_a_step_repairs_by_itself(name):
 
 
 def test_lpsgdm_goes_on_from_loaded_weights_not_from_its_old_v():
-    net, method = make("static", SPHERE["lpsgd_m"])
+    net, method = make("static", OPTIMIZERS["lpsgd_m"])
     train(net, method, 5)
     target = torch.rand_like(net[2].weight) * method.masks["2"]
     target = lpss.sphere.normalize(target, 1.5)
@@ -175,7 +180,7 @@ def test_lpsgdm_goes_on_from_loaded_weights_not_from_its_old_v():
 
 
 def test_what_torch_does_not_count_is_found_now_and_then_and_never_reported():
-    net, method = make("static", SPHERE["sgd"])
+    net, method = make("static", OPTIMIZERS["sgd"])
     net[2].weight.data.fill_(1.0)  # no version counter sees it
     assert method.masks.sparsity_weights() == pytest.approx(counted(method.masks), abs=1e-12)
     train(net, method, 1)
@@ -183,7 +188,7 @@ def test_what_torch_does_not_count_is_found_now_and_then_and_never_reported():
 
 
 def test_masks_follow_a_net_to_another_dtype():
-    net, method = make("rigl", SPHERE["sgd"])
+    net, method = make("rigl", OPTIMIZERS["sgd"])
     net.double()
     for step in range(10):
         x, y = batch(step)
@@ -195,15 +200,15 @@ def test_masks_follow_a_net_to_another_dtype():
 
 @pytest.mark.parametrize("report", ["sparsity_weights", "sparsity_all_parameters"])
 def test_a_layer_that_was_replaced_is_an_error(report):
-    net, method = make("rigl", SPHERE["sgd"])
+    net, method = make("rigl", OPTIMIZERS["sgd"])
     net[2] = nn.Linear(16, 16)
     getattr(method.masks, report)()  # the layer that was masked is still itself: only nobody uses it
-    net, method = make("rigl", SPHERE["sgd"])
+    net, method = make("rigl", OPTIMIZERS["sgd"])
     net[2].weight = nn.Parameter(torch.ones(16, 16))
     for call in (getattr(method.masks, report), method.step, method.repair):
         with pytest.raises(UsageError, match="layer '2' has another weight"):
             call()
-    net, method = make("rigl", SPHERE["sgd"])
+    net, method = make("rigl", OPTIMIZERS["sgd"])
     net.load_state_dict(net.state_dict(), assign=True)
     with pytest.raises(UsageError, match="assign=True"):
         method.step()
@@ -212,7 +217,7 @@ def test_a_layer_that_was_replaced_is_an_error(report):
 def test_another_nets_optimizer_is_refused_and_what_it_does_not_hold_stays_dense():
     net, other = make_net(), make_net()
     with pytest.raises(UsageError, match="holds no parameter of this Sequential"):
-        RigL(net, SPHERE["sgd"](other), sparsity=0.8, total_steps=10)
+        RigL(net, OPTIMIZERS["sgd"](other), sparsity=0.8, total_steps=10)
     method = Static(net, torch.optim.SGD([net[0].weight, net[2].weight], lr=0.1), sparsity=0.8, total_steps=10)
     assert method.coverage.dense == {"4": "not in the optimizer"} and net[4].weight.all()
 
@@ -220,10 +225,9 @@ def test_another_nets_optimizer_is_refused_and_what_it_does_not_hold_stays_dense
 # --- averages and best weights --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer", SPHERE)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name, optimizer", PAIRS)
 def test_an_average_is_as_sparse_as_the_net(name, optimizer):
-    net, method = make(name, SPHERE[optimizer])
+    net, method = make(name, OPTIMIZERS[optimizer])
     average = SparseAverage(net, method, decay=0.9)
     plain = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9))
 
@@ -246,10 +250,9 @@ def test_an_average_is_as_sparse_as_the_net(name, optimizer):
         assert (norms[alive] - 1).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("optimizer", SPHERE)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name, optimizer", PAIRS)
 def test_best_weights_come_back_with_their_masks_and_training_goes_on(name, optimizer):
-    net, method = make(name, SPHERE[optimizer])
+    net, method = make(name, OPTIMIZERS[optimizer])
     best = BestWeights(net, method)
     with pytest.raises(UsageError, match="no best weights yet"):
         best.restore()
@@ -273,7 +276,7 @@ def test_best_weights_come_back_with_their_masks_and_training_goes_on(name, opti
 
 
 def test_decay_out_of_range_is_refused():
-    net, method = make("static", SPHERE["sgd"])
+    net, method = make("static", OPTIMIZERS["sgd"])
     with pytest.raises(UsageError, match="decay must be in \\[0, 1\\), got 1.0"):
         SparseAverage(net, method, decay=1.0)
 
@@ -282,10 +285,9 @@ def test_decay_out_of_range_is_refused():
 
 
 @pytest.mark.parametrize("way", ["attached", "mask_gradients"])
-@pytest.mark.parametrize("optimizer", SPHERE)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name, optimizer", PAIRS)
 def test_clipping_sees_the_gradients_that_move_the_weights(name, optimizer, way):
-    net, method = make(name, SPHERE[optimizer])
+    net, method = make(name, OPTIMIZERS[optimizer])
     if way == "attached":
         method.attach()
     for step in range(STEPS):
@@ -297,20 +299,22 @@ def test_clipping_sees_the_gradients_that_move_the_weights(name, optimizer, way)
         norm = nn.utils.clip_grad_norm_(net.parameters(), 0.05)
         masked = [layer.gradient / min(1, 0.05 / norm) for layer in method.masks.layers.values()]
         if method.moves_at_update or not update:
-            for gradient, mask in zip(masked, method.masks.values(), strict=True):
-                assert not gradient[mask == 0].any()
+            for gradient, name in zip(masked, method.masks, strict=True):
+                assert not method.masks_gradients or not gradient[method.gradient_mask(name) == 0].any()
             if way == "mask_gradients":
                 names = {id(layer.parameter): name for name, layer in method.masks.layers.items()}
                 params = zip(net.parameters(), dense, strict=True)
-                expected = [g * method.masks[names[id(p)]] if id(p) in names else g for p, g in params]
+                masked = names if method.masks_gradients else {}
+                expected = [g * method.gradient_mask(names[id(p)]) if id(p) in masked else g for p, g in params]
                 torch.testing.assert_close(norm, nn.utils.get_total_norm(expected))
         method.step()
     assert off(method.masks) == 0
 
 
 def test_new_connections_get_their_clipped_gradient_at_an_update():
-    """SET at a step with an update: old and new connections move by the same clipped gradient."""
-    net, method = make("set", lambda net: torch.optim.SGD(net.parameters(), lr=1.0))
+    """Where the gradient is dense and the step moves weights: old and new connections by the same clipped gradient."""
+    net, method = make("rigl", lambda net: torch.optim.SGD(net.parameters(), lr=1.0))
+    method.moves_at_update = True
     train(net, method, 4)
     assert method.should_update()
     loss_of(net, method.optimizer, 99)()

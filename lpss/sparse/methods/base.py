@@ -78,6 +78,7 @@ class Method:
     capturable = True  # whether `optimizer_step` can be captured in a CUDA graph
     keeps_layer_counts = True  # whether every layer ends with its share of `distribution()`
     own_descent: str | None = None  # what the method does to weights beside masks, which keeps an engine from them
+    no_spheres: str | None = None  # what the method does that has no meaning for weights on an L_p sphere
     revision = 1  # of the method's behaviour, a part of a run's hash (lpss/registry.py)
 
     name: str = "unregistered"  # of its registration
@@ -127,6 +128,7 @@ class Method:
         self.topology_done = False  # whether this step's update has been made
         self.keeps_zeros = keeps_zeros(self.optimizer)
         self.check()
+        self._check_spheres()
         if state is None:
             self.start()
         else:
@@ -510,13 +512,15 @@ class Method:
             log.warning("layer %r has no gradient, as it is frozen or not used: it counts as zero", name)
         return torch.zeros_like(self.masks[name])
 
-    def refuse_spheres(self, why: str) -> None:
-        """Raises UsageError, with the reason, where a masked layer lives on a sphere."""
+    def _check_spheres(self) -> None:
+        """Raises UsageError, with the reason, where a masked layer lives on a sphere and must not."""
+        if self.no_spheres is None:
+            return
         p_of = latent_weights(self.optimizer).p_of
         names = [name for name, layer in self.masks.layers.items() if p_of(layer.parameter) is not None]
         if names:
             raise UsageError(
-                f"method {self.name} {why}: it cannot train {', '.join(names)} on an L_p sphere (optimizer "
+                f"method {self.name} {self.no_spheres}: it cannot train {', '.join(names)} on an L_p sphere (optimizer "
                 f"{type(self.optimizer).__name__}); use another optimizer, or take the layers off the sphere"
             )
 

@@ -22,13 +22,13 @@ class RandomWalk(Method):
 
     capturable = False  # the walk is drawn by a generator of its own
     own_descent = "moves weights by noise of its own, and rewires at every step"
+    no_spheres = "drops weights that cross zero, as an L1 penalty and noise make them"
 
     def check(self) -> None:
         config = self.config
         check_distribution(config.distribution)
         check_range(config.alpha, "method.alpha", 0, float("inf"), open_high=True)
         check_range(config.noise, "method.noise", 0, float("inf"), open_high=True)
-        self.refuse_spheres("drops weights that cross zero, as an L1 penalty and noise make them")
         self.window = Window(config.begin, config.end, config.update_every, self.total_steps)
 
     def start(self) -> None:

@@ -37,6 +37,7 @@ class DSR(Method):
     use = "layers find their densities without dense gradients"
 
     keeps_layer_counts = False
+    no_spheres = "compares magnitudes of all layers"
 
     @dataclass
     class Config:
@@ -52,7 +53,6 @@ class DSR(Method):
         check_distribution(config.distribution)
         check_range(config.moved_fraction, "method.moved_fraction", 0, 1, open_low=True)
         check_range(config.threshold, "method.threshold", 0, float("inf"), open_low=True, open_high=True)
-        self.refuse_spheres("compares magnitudes of all layers")
         self.window = Window(config.begin, config.end, config.update_every, self.total_steps, least=TO_GROW)
         self.threshold = config.threshold
 

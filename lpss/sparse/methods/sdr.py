@@ -39,6 +39,8 @@ class SDR(GMP):
     grows = "-"
     use = "GMP that lets unused weights fade first"
 
+    no_spheres = "shrinks weights"
+
     @dataclass
     class Config(GMP.Config):
         scope: str = "global"
@@ -52,8 +54,8 @@ class SDR(GMP):
             raise UsageError(
                 f"method.sensitivity must be one of {', '.join(SENSITIVITIES)}; got {self.config.sensitivity!r}"
             )
-        if self.config.shrinkage:
-            self.refuse_spheres("shrinks weights")
+        if not self.config.shrinkage:
+            self.no_spheres = None
         self.looks_at_outputs = self.config.sensitivity != "loss" and self.config.shrinkage > 0
         self.sensitivity: list[Tensor | None] = []
 

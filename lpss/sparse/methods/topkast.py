@@ -40,6 +40,7 @@ class TopKAST(Method):
     use = "weights that are not used learn, too"
 
     own_descent = "moves weights that are not used"
+    no_spheres = "keeps weights that are not used"
 
     @dataclass
     class Config:
@@ -57,7 +58,6 @@ class TopKAST(Method):
         check_range(config.backward_density, "method.backward_density", 0, 1)
         check_range(config.penalty, "method.penalty", 0, float("inf"), open_high=True)
         check_range(config.start_sparsity, "method.start_sparsity", 0, 1)
-        self.refuse_spheres("keeps weights that are not used")
         self.window = Window(config.begin, config.end, config.update_every, self.total_steps)
 
     def start(self) -> None:
