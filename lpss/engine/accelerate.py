@@ -92,6 +92,8 @@ class Acceleration:
     def _reason(self) -> str | None:
         """Why no layer can compute sparse."""
         method = self.method
+        if method.kind == "dense":
+            return f"method {method.name} masks nothing"
         if not method.masks_gradients:
             return f"method {method.name} hands its optimizer dense gradients"
         if method.own_descent:

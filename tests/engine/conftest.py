@@ -74,6 +74,7 @@ class Run:
         known = METHODS[method].Config.__dataclass_fields__
         options = {key: value for key, value in OFTEN.items() if key in known} | {"seed": 3, "sparsity": 0.6} | options
         self.method = METHODS[method](self.net, self.optimizer, total_steps=STEPS, **options)
+        self.method.prepare((x.to(dtype), y) for x, y in map(batch, range(30)))
         self.acceleration = lpss.accelerate(self.net, self.method) if accelerated else None
 
     def backward(self, step):

@@ -28,12 +28,14 @@ PARTS = ("net", "optimizer", "method")
 # --- training -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method, optimizer",
+    [(name, way) for name in METHODS for way in OPTIMIZERS if "lpsgd" not in way or not METHODS[name].no_spheres],
+)
 def test_training_is_what_dense_training_is(make, alike, method, optimizer):
-    """In float64, where rounding decides nothing."""
+    """In float64, where rounding decides little: Adam's quotient of two gradients that are zero but for it."""
     dense, run = (make(method, optimizer, accelerated=way, dtype=torch.float64).train(30) for way in (False, True))
-    assert alike(run, dense, 1e-9)
+    assert alike(run, dense, 1e-8)
     assert run.losses == pytest.approx(dense.losses, abs=1e-10)
     assert run.sparse() == ([] if run.acceleration.dense else ["0", "3", "5"])
 

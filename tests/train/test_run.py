@@ -60,7 +60,8 @@ def test_a_run_leaves_a_complete_folder(composed, method):
     assert result.keys() == FIELDS.keys() - {"error"} | {"schema"} and result["status"] == "finished"
     assert without_times(json.loads((folder / "run.json").read_text())) == without_times(json.loads(json.dumps(result)))
     metrics = pd.read_csv(folder / "metrics.csv")
-    assert list(metrics["epoch"]) == [1, 2, 3, 4] and list(metrics["step"]) == [8, 16, 24, 32]
+    epochs = range(1, 1 + 4 * METHODS[method].trainings({}, 0.8))  # IMP trains several times
+    assert list(metrics["epoch"]) == list(epochs) and list(metrics["step"]) == [8 * epoch for epoch in epochs]
     assert metrics["eval_accuracy"].iloc[-1] == pytest.approx(result["accuracy_last"])
     assert metrics["eval_accuracy"].max() == pytest.approx(result["accuracy_best"])
     layers = pd.read_csv(folder / "layers.csv")
@@ -72,7 +73,8 @@ def test_a_run_leaves_a_complete_folder(composed, method):
     on_sphere = layers["p"].notna()
     assert list(on_sphere) == ([True, True, False] if method.startswith("lpss") else [False] * 3)
     if method not in ("dense", "lpss", "lpss_demo"):
-        assert result["sparsity_weights"] == pytest.approx(0.8, abs=1e-3)
+        exact = 1e-3 if method != "srigl" else 5e-3  # as many weights for each neuron: a whole number of them
+        assert result["sparsity_weights"] == pytest.approx(0.8, abs=exact)
 
 
 def test_saved_weights_are_zero_off_their_masks_and_score_what_the_result_says(composed):
@@ -175,7 +177,7 @@ def test_a_run_interrupted_anywhere_continues_bitwise(composed, tmp_path, monkey
     folder = resolve(copy.deepcopy(cut)).folder
     assert not (folder / "run.json").exists()
     continued = run(copy.deepcopy(cut))
-    assert continued["steps"] == whole["steps"] == 40
+    assert continued["steps"] == whole["steps"] == 40 * METHODS[method].trainings({}, 0.6)
     other = resolve(composed(*settings, f"output={tmp_path / 'whole'}")).folder
     a, b = (load_file(path / "weights.safetensors") for path in (other, folder))
     assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)

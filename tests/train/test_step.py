@@ -28,17 +28,20 @@ class Plain(TrainStep):
             group["lr"] = torch.tensor(group["base_lr"] * factor)
 
 
-def build(method_class, optimizer="lpsgd_m", seed=0, device="cpu"):
+def build(method_class, optimizer="lpsgd_m", seed=0, device="cpu", **options):
     torch.manual_seed(seed)
     net = nn.Sequential(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(96, 4)).to(device)
     groups = lpss.param_groups(net, None if optimizer == "sgd" else 1.2, lr_free=0.1)
     made = {
         "sgd": lambda: torch.optim.SGD(lpss.param_groups(net, None), lr=0.1, momentum=0.9, foreach=True),
+        "free": lambda: lpss.LpSGDm(lpss.param_groups(net, None), lr=0.1, p=None),
         "lpsgd": lambda: lpss.LpSGD(groups, lr=0.05, p=None),
         "lpsgd_m": lambda: lpss.LpSGDm(groups, lr=0.05, p=None, nesterov=True),
     }[optimizer]()
-    sparsity = {} if method_class is lpss.Dense else {"sparsity": 0.7}
-    return net, method_class(net, made, total_steps=STEPS, **sparsity)
+    options |= {} if method_class is lpss.Dense else {"sparsity": 0.7}
+    method = method_class(net, made, total_steps=STEPS, **options)
+    method.prepare(data(device=device))
+    return net, method
 
 
 def data(count=STEPS, device="cpu"):
@@ -59,9 +62,19 @@ def assert_same(state, other, **tolerance):
         torch.testing.assert_close(value, other[key], **(tolerance or {"rtol": 0, "atol": 0}), msg=key)
 
 
-@pytest.mark.parametrize("method_class", METHODS.values(), ids=METHODS)
-@pytest.mark.parametrize("optimizer", ["lpsgd", "lpsgd_m"])
-def test_a_captured_step_is_bitwise_the_plain_one(recorder, method_class, optimizer):
+CAPTURED = {name: method for name, method in METHODS.items() if method.capturable}
+
+
+@pytest.mark.parametrize(
+    "name, optimizer",
+    [
+        (name, way)
+        for name, method in CAPTURED.items()
+        for way in (["free"] if method.no_spheres else ["lpsgd", "lpsgd_m"])
+    ],
+)
+def test_a_captured_step_is_bitwise_the_plain_one(recorder, name, optimizer):
+    method_class = METHODS[name]
     net, method = build(method_class, optimizer)
     plain = Plain(net, method)
     state = train(net, plain)
@@ -77,7 +90,7 @@ def test_a_captured_step_is_bitwise_the_plain_one(recorder, method_class, optimi
 
 @pytest.mark.parametrize("method_class", [lpss.LpSS, lpss.RigL])
 def test_masks_change_between_the_captured_pieces(recorder, method_class):
-    net, method = build(method_class)
+    net, method = build(method_class, update_every=2)
     step, seen = CapturedStep(net, method, CAPTURE, recorder), []
     for i, (x, y) in enumerate(data()):
         step(x, y, 1 - i / STEPS)
@@ -192,14 +205,15 @@ def test_totals_are_those_of_the_batches():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("method_class", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method_class", CAPTURED.values(), ids=CAPTURED)
 def test_captured_equals_plain_on_the_gpu(method_class):
     from lpss.train.step import CudaGraphs
 
     torch.backends.cudnn.deterministic = True
     states = []
     for capture in (False, True):
-        net, method = build(method_class, device="cuda")
+        optimizer = "free" if method_class.no_spheres else "lpsgd_m"
+        net, method = build(method_class, optimizer, device="cuda")
         step = CapturedStep(net, method, CAPTURE, CudaGraphs()) if capture else TrainStep(net, method)
         states.append(train(net, step, data(device="cuda")))
     assert_same(*states, rtol=1e-3, atol=1e-4)

@@ -40,7 +40,6 @@ class RandomWalk(Method):
             if mask.device not in self.walks:
                 seed = int(torch.randint(2**31, (1,), generator=self.generator))
                 self.walks[mask.device] = torch.Generator(mask.device).manual_seed(seed)
-        self.groups = {id(param): group for group in self.optimizer.param_groups for param in group["params"]}
 
     def drawn_signs(self) -> dict[str, Tensor]:
         """Of all connections, before the first masks hide some: those of their initial weights."""
@@ -54,9 +53,10 @@ class RandomWalk(Method):
     def should_update(self) -> bool:
         return self.window.should_update(self.steps)
 
-    def lr(self, name: str) -> float | Tensor:
-        """The layer's learning rate."""
-        return self.groups[id(self.masks.layers[name].parameter)]["lr"]
+    def rates(self) -> dict[str, float | Tensor]:
+        """The layers' learning rates. (Groups are others when an optimizer has loaded its state.)"""
+        rates = {id(param): group["lr"] for group in self.optimizer.param_groups for param in group["params"]}
+        return {name: rates[id(layer.parameter)] for name, layer in self.masks.layers.items()}
 
     def noise(self, weight: Tensor) -> Tensor:
         """A step of the walk, but for the learning rate."""
@@ -143,13 +143,14 @@ class DeepR(RandomWalk):
     @torch.no_grad()
     def after_optimizer_step(self) -> None:
         super().after_optimizer_step()
+        rates = self.rates()
         for name, layer in self.masks.layers.items():
             weight, mask, sign = layer.weight.detach(), self.masks[name], self.signs[name]
             crossed = self.crossed[name]
             move = sign * self.config.alpha
             if self.config.noise:
                 move = move.add_(self.noise(weight))
-            weight.sub_(move.mul_(mask).mul_(self.lr(name)))
+            weight.sub_(move.mul_(mask).mul_(rates[name]))
             crossed |= (weight * sign < 0) & (mask != 0)
             weight.masked_fill_(crossed, 0.0)  # dormant until the next update
 

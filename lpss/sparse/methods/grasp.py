@@ -50,6 +50,10 @@ class GraSP(Method):
         if not self.config.temperature > 0:
             raise UsageError(f"method.temperature must be above 0, got {self.config.temperature}")
 
+    def preflight_warnings(self) -> list[str]:
+        """That its scores mean little for trained weights, whose gradients are small."""
+        return ["GraSP chooses masks for nets that have not been trained: expect little of it here"] * self.pretrained
+
     def initial_masks(self, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         self.net.train()
         scores = self._scores(*_balanced(batches, self.config.samples))

@@ -56,9 +56,10 @@ class SoftDeepR(RandomWalk):
         super().start()
         self.lowest, self.thetas = {}, {}  # thetas of dormant connections; 0 at active ones
         self.own_sparsity: float | None = None
+        rates = self.rates()
         for name, mask in self.masks.items():
             density = min(max(float(mask.mean()), 1 / mask.numel()), 1.0)
-            temperature = float(self.lr(name)) * self.config.noise**2 / 2
+            temperature = float(rates[name]) * self.config.noise**2 / 2
             self.lowest[name] = -temperature * (1 - density) / (self.config.alpha * density)
             drawn = torch.rand(mask.shape, generator=self.generator).to(mask)
             self.thetas[name] = drawn.mul_(self.lowest[name]).mul_(1 - mask)
@@ -66,11 +67,12 @@ class SoftDeepR(RandomWalk):
     @torch.no_grad()
     def after_optimizer_step(self) -> None:
         super().after_optimizer_step()
+        rates = self.rates()
         for name, layer in self.masks.layers.items():
             weight, mask, sign, theta = layer.weight.detach(), self.masks[name], self.signs[name], self.thetas[name]
-            walk = self.noise(weight).mul_(self.lr(name))
+            walk = self.noise(weight).mul_(rates[name])
             active = (mask != 0) & ~self.crossed[name]
-            value = torch.where(active, weight * sign - self.lr(name) * self.config.alpha, theta)
+            value = torch.where(active, weight * sign - rates[name] * self.config.alpha, theta)
             value = value.add_(walk).clamp_(min=self.lowest[name])
             self.crossed[name] |= active & (value < 0)
             awake = active & ~self.crossed[name]

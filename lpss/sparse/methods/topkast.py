@@ -119,6 +119,10 @@ class TopKAST(Method):
 
     # --- every step -------------------------------------------------------------------------------------------------
 
+    def begin_step(self) -> None:
+        self.before.clear()  # of a step that was not ended
+        super().begin_step()
+
     @torch.no_grad()
     def before_optimizer_step(self) -> None:
         """Put all weights in place; gradients are those of the used ones, and of the penalty."""

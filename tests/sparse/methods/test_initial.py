@@ -132,3 +132,9 @@ def test_iterations_keep_every_layer_alive_where_one_round_empties_one(trained):
         for rounds in (100, 1)
     )
     assert many.min() >= once.min() and not torch.equal(many, once)
+
+
+def test_grasp_says_that_it_is_not_for_trained_nets(trained):
+    assert not trained(GraSP).method.preflight_warnings()
+    (line,) = trained(GraSP, pretrained=True).method.preflight_warnings()
+    assert "nets that have not been trained" in line
