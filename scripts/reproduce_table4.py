@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import torch
-from table4 import METHODS, has_dataset, sparsities_of, words
+from table4 import METHODS, has_dataset, methods, sparsities_of, words
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -29,6 +29,7 @@ from lpss.train.environment import usable_cores
 from lpss.train.resolve import resolve
 
 TABLES = ("table4", "table4_best")
+SOURCES = {"mnist_lenet": "sparse-learning", "cht_mlp": "chts"}  # table -> what it is compared with, if not the paper
 UCI = ("adult", "connect4", "dna", "mushroom", "letter", "climate", "web")
 IMAGES = {  # name -> training images, input shape, classes
     "mnist": (60_000, (1, 28, 28), 10),
@@ -80,7 +81,8 @@ def report(folder: Path, tables: list[str]) -> None:
         place = folder / name
         for suffix, format in ((".md", "markdown"), (".csv", "csv"), (".tex", "latex")):
             output = ["--output", place.with_suffix(suffix), "--format", format]
-            _lpss_table(results, "--experiment", name, "--published", *output)
+            theirs = ["--source", SOURCES[name]] if name in SOURCES else ["--published"]
+            _lpss_table(results, "--experiment", name, *theirs, *output)
         sparse = set(runs["method"][runs["experiment"] == name]) - {"dense"}
         if "lpss" not in sparse or len(sparse) == 1:
             print(f"{name}: no comparison, as runs of LpSS or of another sparse method are missing")
@@ -118,7 +120,7 @@ def _arguments() -> argparse.Namespace:
     add("overrides", nargs="*", metavar="KEY=VALUE", help="for all runs")
     add("--tables", type=words, default=list(TABLES))
     add("--datasets", type=words, default=[*UCI, *IMAGES])
-    add("--methods", type=words, default=list(METHODS))
+    add("--methods", type=methods, default=list(METHODS), help="or all")
     add("--sparsities", type=words, default=["0.5", "0.8", "0.9"])
     add("--seeds", type=words, default=["0", "1", "2", "3", "4"])
     add("--trust", action="store_true", help="train only what is not in results.csv")

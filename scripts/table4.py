@@ -4,9 +4,19 @@ from collections.abc import Sequence
 
 import yaml
 
+from lpss import registries
 from lpss.cli.compose import config_folder
 
-METHODS = ("dense", "set", "static", "rigl", "snip", "gmp", "lpss")
+METHODS = ("dense", "set", "static", "rigl", "snip", "gmp", "lpss")  # of Table 4
+CONTROLS = ("rigl_random",)
+
+
+def methods(text: str) -> list[str]:
+    """A comma-separated list of methods; `all`: every one but controls and other readings of one."""
+    if text != "all":
+        return words(text)
+    members = registries.METHODS.members.values()
+    return [member.name for member in members if not member.reading_of and member.name not in CONTROLS]
 
 
 def words(text: str) -> list[str]:

@@ -12,7 +12,7 @@ import itertools
 import sys
 
 import pandas as pd
-from table4 import METHODS, sparsities_of, words
+from table4 import METHODS, methods, sparsities_of, words
 
 from lpss.cli.progress import train
 from lpss.train.environment import usable_cores
@@ -78,7 +78,7 @@ def _arguments() -> argparse.Namespace:
 
     parser.add_argument("table", help="an experiment: table4, table4_best or table4_short")
     parser.add_argument("datasets", nargs="+", help="its data sets (of table4_short: mnist, mnist_cnn)")
-    parser.add_argument("--methods", type=words, default=METHODS)
+    parser.add_argument("--methods", type=methods, default=METHODS, help="or all")
     parser.add_argument("--sparsities", type=numbers, default=[0.5, 0.9])
     parser.add_argument("--seeds", type=words, default=["0"])
     parser.add_argument("--grid", action="append", default=[], metavar="KEY=V1,V2", help="try these instead, or too")

@@ -17,7 +17,10 @@ def published(source: str | None = None) -> pd.DataFrame:
     `model` is the kind of net, as in our configs (mlp, wrn); its sizes are those of the source.
     Sources: `paper` (Table 4; one run a cell, the model sizes of that table); `rigl-authors-erk` and
     `rigl-authors-erk-2x` (WRN-22-2 on CIFAR-10, 250 epochs and twice that, google-research/rigl issue 8);
-    `reproduction` and `reproduction-erk` (a reproducibility study of RigL, means over seeds, uniform, ERK).
+    `reproduction` and `reproduction-erk` (a reproducibility study of RigL, means over seeds, uniform, ERK);
+    `sparse-learning` (LeNet-300-100 on MNIST: Dettmers and Zettlemoyer, results/MNIST_sparse_summary.csv of their
+    repository; trained on nine tenths of the training set); `chts` (MLPs of three hidden layers at .99: the paper on
+    Cannistraci-Hebb training).
     RigL's authors keep the first layer dense, which our layer distributions do only with mask.exclude=[stem].
     With `source`, only its rows. Raises UsageError for a source that is not there.
     """

@@ -79,7 +79,7 @@ def test_missing_data_is_one_line_and_exit_code_1(lpss_train, tmp_path):
 def test_help_names_the_groups(lpss_train):
     done = lpss_train("--help")
     assert done.returncode == 0
-    for word in ("method: dense, gmp, lpss", "dataset: adult", "lpss-table"):
+    for word in ("method: acdc, deepr, dense", "dataset: adult", "lpss-table"):
         assert word in done.stdout
 
 

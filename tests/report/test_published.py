@@ -21,7 +21,12 @@ def test_the_paper_has_176_cells_under_our_names():
 def test_third_parties_are_kept_apart():
     erk = published("rigl-authors-erk").set_index(["method", "sparsity"])["accuracy"]
     assert erk["rigl", 0.95] == 0.918
-    assert set(published().query("source != 'paper'")["model"]) == {"wrn"}
+    nets = published().query("source != 'paper'").groupby("source")["model"].unique().str[0]
+    assert nets.to_dict() == dict.fromkeys(["chts", "sparse-learning"], "mlp") | dict.fromkeys(
+        ["reproduction", "reproduction-erk", "rigl-authors-erk", "rigl-authors-erk-2x"], "wrn"
+    )
+    lenet = published("sparse-learning").set_index(["method", "sparsity"])["accuracy"]
+    assert lenet["snfs", 0.99] == 0.9753 and lenet["dense", 0.0] == 0.9869
     assert not published().duplicated(["dataset", "sparsity", "method", "source"]).any()
     with pytest.raises(UsageError, match="did you mean 'paper'"):
         published("papers")

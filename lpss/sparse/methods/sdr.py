@@ -15,7 +15,7 @@ SENSITIVITIES = ("loss", "output", "target")
 
 @METHODS.register("sdr")
 class SDR(GMP):
-    """GMP whose weights shrink where the net does not react to them: by  shrinkage x w x max(0, 1 - sensitivity).
+    """GMP whose weights shrink where the net does not react to them: by shrinkage x w x max(0, 1 - sensitivity).
 
     sensitivity, of a weight, on this step's batch:
         `output`: the mean over classes of |d output / dw| (the reference's "unspecific").

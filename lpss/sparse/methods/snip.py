@@ -1,5 +1,6 @@
 """SNIP (Lee et al. 2019), and the dynamic variant in the demo that the paper's authors published."""
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -12,12 +13,17 @@ from lpss.sparse.methods.base import Method
 from lpss.sparse.methods.set import DropGrow
 from lpss.sparse.select import top_k, top_k_of_all
 
+log = logging.getLogger(__name__)
+
 
 @METHODS.register("snip")
 class SNIP(Method):
     """Prunes once, before the first step: the weights of largest |weight x gradient| on the first batch stay.
 
     scope: `global` (over all layers together, the reference) or `layer` (every layer at its share of `distribution`).
+
+    Where the last layer begins at zero (as in torchvision's ViT), no gradient reaches the layers before it on the first
+    batch, so that all their weights score zero and none may stay: it warns of that before training.
     """
 
     label = "SNIP"
@@ -45,6 +51,13 @@ class SNIP(Method):
     def distribution(self) -> str:
         return self.config.distribution if self.config.scope == "layer" else "uniform"
 
+    def preflight_warnings(self) -> list[str]:
+        """That layers which are zero at first let no gradient through, on which the choice of weights depends."""
+        zero = [name for name, param in self.net.named_parameters() if param.dim() > 1 and not param.any()]
+        if not zero or self.steps:
+            return []
+        return [f"SNIP chooses weights by gradients, which do not pass {', '.join(zero)}: all zero at first"]
+
     def should_update(self) -> bool:
         return self.steps == 0
 
@@ -55,6 +68,9 @@ class SNIP(Method):
     @torch.no_grad()
     def update(self) -> None:
         saliency = {name: (layer.weight * self.gradient(name)).abs() for name, layer in self.masks.layers.items()}
+        flat = [name for name, score in saliency.items() if not score.any()]
+        if flat:
+            log.warning("SNIP: all weights of %s score zero: which of them stay is arbitrary", ", ".join(flat))
         for name, mask in self._masks_by_saliency(saliency).items():
             self.set_mask(name, mask)
         self.after_initial_masks()

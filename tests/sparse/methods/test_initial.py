@@ -1,4 +1,4 @@
-"""Methods that prune before training: GraSP and SynFlow."""
+"""Methods that prune before training: GraSP, SynFlow, and SNIP on nets that it cannot judge."""
 
 import copy
 
@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import lpss
-from lpss import GraSP, Static, SynFlow
+from lpss import SNIP, GraSP, Static, SynFlow
 from lpss.errors import UsageError
 
 BOTH = pytest.mark.parametrize("method", [GraSP, SynFlow])
@@ -138,3 +138,15 @@ def test_grasp_says_that_it_is_not_for_trained_nets(trained):
     assert not trained(GraSP).method.preflight_warnings()
     (line,) = trained(GraSP, pretrained=True).method.preflight_warnings()
     assert "nets that have not been trained" in line
+
+
+def test_snip_says_that_no_gradient_passes_a_head_of_zeros(trained, caplog):
+    assert not trained(SNIP).method.preflight_warnings()
+    net = nn.Sequential(nn.Linear(12, 20), nn.ReLU(), nn.Linear(20, 3))
+    nn.init.zeros_(net[2].weight)
+    run = trained(SNIP, net=net)
+    assert run.method.preflight_warnings() == [
+        "SNIP chooses weights by gradients, which do not pass 2.weight: all zero at first"
+    ]
+    run.train(1)
+    assert "SNIP: all weights of 0, 2 score zero: which of them stay is arbitrary" in caplog.text
