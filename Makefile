@@ -9,7 +9,7 @@ ARGS ?=
 # are given out in the order of tests/conftest.py, the longest first.
 PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install demo test test-all fuzz lint reproduce-table4 figures clean
+.PHONY: help install demo test test-all fuzz lint reproduce-table4 mnist-lenet figures clean
 
 help:            ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/  make \1/p' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ lint: $(STAMP)          ## check rules and layout with ruff
 reproduce-table4: $(STAMP)  ## the paper's Table 4 (TABLES=table4 DATASETS=letter,dna METHODS=lpss,rigl SPARSITIES=0.9 SEEDS=0,1,2 choose a part)
 	$(BIN)/python scripts/reproduce_table4.py $(foreach part,TABLES DATASETS METHODS SPARSITIES SEEDS IMAGES,\
 	    $(if $($(part)),--$(shell echo $(part) | tr A-Z a-z) $($(part)))) $(ARGS)
+
+mnist-lenet: $(STAMP)   ## all methods on LeNet-300-100 and on MLPs at .99, beside published figures; some hours (METHODS=set,lpss SEEDS=0 choose a part)
+	$(BIN)/python scripts/reproduce_table4.py --tables mnist_lenet --datasets mnist --images yes --output outputs/mnist_lenet \
+	    --methods $(or $(METHODS),all) --sparsities $(or $(SPARSITIES),0.9,0.95,0.98,0.99) --seeds $(or $(SEEDS),0,1,2) train.backend=auto $(ARGS)
+	$(BIN)/python scripts/reproduce_table4.py --tables cht_mlp --datasets mnist,fashion_mnist --images yes --output outputs/mnist_lenet \
+	    --methods $(or $(METHODS),all) --sparsities 0.99 --seeds $(or $(SEEDS),0,1,2) train.backend=auto $(ARGS)
 
 figures: $(STAMP)       ## the paper's figures and claims, in outputs/figures (FIGURES="fig3 fig5" chooses)
 	$(BIN)/python scripts/convergence.py
