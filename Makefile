@@ -5,6 +5,8 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
 ARGS ?=
+THREE = 0,1,2
+HIGH = 0.9,0.95,0.98,0.99
 # As many processes as there are cores, but no more than 8. A file stays in one of them, for its costly fixtures; files
 # are given out in the order of tests/conftest.py, the longest first.
 PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
@@ -46,9 +48,9 @@ reproduce-table4: $(STAMP)  ## the paper's Table 4 (TABLES=table4 DATASETS=lette
 
 mnist-lenet: $(STAMP)   ## all methods on LeNet-300-100 and on MLPs at .99, beside published figures; some hours (METHODS=set,lpss SEEDS=0 choose a part)
 	$(BIN)/python scripts/reproduce_table4.py --tables mnist_lenet --datasets mnist --images yes --output outputs/mnist_lenet \
-	    --methods $(or $(METHODS),all) --sparsities $(or $(SPARSITIES),0.9,0.95,0.98,0.99) --seeds $(or $(SEEDS),0,1,2) train.backend=auto $(ARGS)
+	    --methods $(or $(METHODS),all) --sparsities $(or $(SPARSITIES),$(HIGH)) --seeds $(or $(SEEDS),$(THREE)) train.backend=auto $(ARGS)
 	$(BIN)/python scripts/reproduce_table4.py --tables cht_mlp --datasets mnist,fashion_mnist --images yes --output outputs/mnist_lenet \
-	    --methods $(or $(METHODS),all) --sparsities 0.99 --seeds $(or $(SEEDS),0,1,2) train.backend=auto $(ARGS)
+	    --methods $(or $(METHODS),all) --sparsities 0.99 --seeds $(or $(SEEDS),$(THREE)) train.backend=auto $(ARGS)
 
 figures: $(STAMP)       ## the paper's figures and claims, in outputs/figures (FIGURES="fig3 fig5" chooses)
 	$(BIN)/python scripts/convergence.py
