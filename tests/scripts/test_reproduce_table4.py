@@ -4,11 +4,14 @@ import logging
 import runpy
 import subprocess
 import sys
+from argparse import Namespace
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from lpss.cli.compose import compose_run
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "reproduce_table4.py"
 FEW = ("--datasets", "climate,mnist", "--methods", "dense,static,lpss", "--sparsities", "0.9", "--images", "no")
@@ -83,3 +86,16 @@ def test_a_failure_is_said_and_the_rest_goes_on(real_uci, reproduce, tmp_path, c
     assert said.count("failed: experiment=table4/climate") == 3
     assert "seed must be in [0, 2^31), got -1" in said
     assert len(pd.read_csv(tmp_path / "out/results.csv")) == 3
+
+
+def test_every_method_but_controls_and_other_readings_is_in_the_table_of_all(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    script = runpy.run_path(str(SCRIPT))
+    args = Namespace(seeds=["0"], tables=["mnist_lenet"], sparsities=["0.9", "0.99"], output="out", overrides=[])
+    args.methods = script["methods"]("all")
+    assert {"dense", "set", "lpss", "imp"} < set(args.methods)
+    assert not {"lpss_demo", "snip_dynamic", "rigl_random"} & set(args.methods)
+    runs = script["planned"](args, ["mnist", "letter"])  # of which the table has the first alone
+    assert len(runs) == 1 + 2 * (len(args.methods) - 1)
+    made = compose_run(next(run for run in runs if "method=snfs" in run))
+    assert made.experiment_name == "mnist_lenet" and made.model["hidden"] == [300, 100] and made.train.epochs == 100

@@ -34,7 +34,6 @@ class SRigL(RigL):
     drops = "smallest |w|, neurons"
     grows = "largest |g|"
     use = "constant fan-in, which a condensed kernel can run fast"
-    revision = 1
 
     keeps_layer_counts = False
 
