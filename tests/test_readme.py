@@ -16,7 +16,7 @@ from lpss.registries import DATASETS, METHODS, MODELS, OPTIMIZERS, SCHEDULES
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ["README.md", *(f"{folder}/README.md" for folder in ("conf", "lpss", "outputs", "tests"))]
 READMES += ["lpss/integrations/README.md"]  # whose code is run by integrations/test_examples.py
-READMES += ["lpss/engine/README.md", "lpss/sparse/README.md"]
+READMES += ["lpss/engine/README.md", "lpss/sparse/README.md", "lpss/sparse/methods/README.md"]
 READMES += [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("outputs/*/README.md"))]
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in READMES}
 README, CONF, PACKAGE, OUTPUTS = (TEXTS[name] for name in READMES[:4])
