@@ -1,46 +1,29 @@
 """What every sparse training method is: masks, a rule for when to change them, and one `step` for the training loop."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from lpss.coverage import Coverage
 from lpss.errors import UsageError
-from lpss.optim.protocol import follow, forget_curvature, keeps_zeros, latent_weights
+from lpss.optim.protocol import forget_curvature, keeps_zeros, latent_weights
 from lpss.options import check_range, make_options
 from lpss.sparse.attach import Attachment, state_of
 from lpss.sparse.distributions import active_counts
-from lpss.sparse.gradients import DenseGradients
 from lpss.sparse.masks import Masks
 from lpss.sparse.prepare import undisturbed
-from lpss.sparse.select import random_k, top_k, without_empty_rows
+from lpss.sparse.reports import Reports
+from lpss.sparse.select import random_k, top_k
+from lpss.sparse.weights import MaskedWeights
 
 log = logging.getLogger(__name__)
 CHECK_EVERY = 100  # steps between counts of weights off the mask, which find what version counters do not
 
 
-class Engine(Protocol):
-    """What keeps some of a net's weights as their active entries alone (lpss/active.py)."""
-
-    def open(self) -> None:
-        """Make all weights whole."""
-
-    def close(self) -> None:
-        """Let them hold their active entries alone again, as the masks are now."""
-
-    def settle(self) -> None:
-        """As `close`, for weights that have been loaded."""
-
-    def suspended(self) -> AbstractContextManager:
-        """Within it the net is as it would be without."""
-
-
-class Method:
+class Method(MaskedWeights, Reports):
     """A sparse training method on any net and optimizer.
 
         method = RigL(net, optimizer, sparsity=0.9, total_steps=1000)
@@ -68,7 +51,6 @@ class Method:
     Raises UsageError for wrong options, and for an optimizer of another net.
     """
 
-    unmasked_state: tuple[str, ...] = ()  # optimizer state that a changed mask does not reset
     moves_at_update = True  # whether a step that changes the masks moves the weights, too
     masks_gradients = True  # whether the optimizer sees masked gradients; False for dense ones
     needs_preparation = False  # whether `prepare` must be called before the first step
@@ -108,22 +90,17 @@ class Method:
         check_range(sparsity, "sparsity", 0, 1, open_high=True)
         if total_steps < 1:
             raise UsageError(f"total_steps must be at least 1, got {total_steps}")
-        self.net = net
         self.config = make_options(self.Config, options, "method")
-        self.optimizer = _unwrap(optimizer)
+        optimizer = _unwrap(optimizer)
+        super().__init__(Masks(net, exclude, include, held=_held(net, optimizer)), optimizer)
+        self.net = net
         self.sparsity = sparsity
         self.total_steps = total_steps
-        self.masks = Masks(net, exclude, include, held=_held(net, self.optimizer))
-        self.gradients = DenseGradients(self.masks)
         self.attachment: Attachment | None = None
-        self.engine: Engine | None = None
-        self._weights_are_dense = False  # within `dense_weights`
-        self._unreached: set[str] = set()  # layers that are known to have no gradient
         self.prepared = False
         self.rescale = rescale
         self.pretrained = pretrained
         self.generator = torch.Generator().manual_seed(seed)
-        self.steps = 0
         self.skipped_updates = 0  # topology updates that were due when gradients held NaN or inf
         self.topology_done = False  # whether this step's update has been made
         self.keeps_zeros = keeps_zeros(self.optimizer)
@@ -328,74 +305,6 @@ class Method:
             self.gradients.keep()
         self.apply_gradient_masks()
 
-    # --- the net is what the masks say --------------------------------------------------------------------------
-
-    def repair(self) -> int:
-        """Zero weights off the masks, and read the latent tensors of weights that were written to from outside off
-        them; returns how many weights were zeroed. Steps do so by themselves. (Reads the device.)
-
-        Raises UsageError where a weight is no longer the net's.
-        """
-        self.masks.changed()
-        return self._repair(list(self.masks))
-
-    def _repair(self, names: list[str]) -> int:
-        with self.dense_weights():
-            wrong = sum(self.masks.off_mask().values())
-            if wrong:
-                log.warning(
-                    "step %d: %d weights off the masks were not zero: something wrote to them", self.steps, wrong
-                )
-                self.masks.apply_to_weights()
-            for name in names:
-                layer = self.masks.layers[name]
-                follow(self.optimizer, layer.parameter, layer.view(self.masks[name]))
-        self.masks.note_weights()
-        return wrong
-
-    @torch.no_grad()
-    def take_masks(self, masks: Mapping[str, Tensor]) -> None:
-        """Go on with other masks (as of `masks.state_dict()`) and the weights that the net has been given with them.
-
-        The optimizer's state is zero off the masks afterwards, and its latent tensors are those of the weights. Raises
-        UsageError for the masks of another net.
-        """
-        with self.dense_weights():
-            self.masks.load_state_dict(masks)
-            self.masks.apply_to_all(self.optimizer, self.unmasked_state)
-        self.repair()
-
-    @contextmanager
-    def dense_weights(self) -> Iterator[None]:
-        """Within it every weight, its gradient and its state are whole, also where an engine keeps active entries alone
-        (`lpss.accelerate`)."""
-        if self.engine is None or self._weights_are_dense:
-            yield
-            return
-        self.engine.open()
-        self._weights_are_dense = True
-        try:
-            yield
-        finally:
-            self._weights_are_dense = False
-            self.engine.close()
-
-    @property
-    def coverage(self) -> Coverage:
-        """Which layers are masked, which stay dense, and why; `print` it for a table."""
-        return self.masks.coverage
-
-    def coverage_warnings(self) -> list[str]:
-        """A line if less than half of the net's parameters can become sparse."""
-        if not self.sparsity or self.coverage.share >= 0.5:
-            return []
-        return [f"less than half of the net can become sparse: {self.coverage.line()}"]
-
-    def _report_coverage(self) -> None:
-        log.info("%s", self.coverage.line())
-        for line in self.coverage_warnings():
-            log.warning(line)
-
     # --- in others' trainers, and between processes and files ---------------------------------------------------
 
     def attach(self) -> "Method":
@@ -464,54 +373,6 @@ class Method:
             self.rescale_neurons()
         self.warn_layer_collapse()
 
-    @torch.no_grad()
-    def rescale_neurons(self) -> None:
-        """Multiply each neuron's weights by sqrt(fan-in / active fan-in), as if initialised for the inputs it has left
-        (Evci et al. 2022): else activations shrink by sqrt(density) in every layer. Weights on the sphere stay there.
-        """
-        weights = latent_weights(self.optimizer)
-        for name, layer in self.masks.layers.items():
-            if weights.p_of(layer.parameter) is None:
-                active = self.masks[name].flatten(1).sum(1).clamp(min=1)
-                scale = (self.masks[name][0].numel() / active).sqrt()
-                layer.weight.mul_(scale.view(-1, *[1] * (layer.weight.dim() - 1)))
-
-    @torch.no_grad()
-    def set_mask(self, name: str, active: Tensor, new_values: Tensor | None = None) -> None:
-        """A layer's new mask (bool). New connections start at `new_values` (a weight tensor; zero where None), and
-        neurons that live on a sphere go back on it."""
-        with self.dense_weights():
-            self._set_mask(name, active, new_values)
-
-    def _set_mask(self, name: str, active: Tensor, new_values: Tensor | None) -> None:
-        layer, mask, weights = self.masks.layers[name], self.masks[name], latent_weights(self.optimizer)
-        parameter = layer.parameter
-        if layer.divides:
-            score = layer.weight.detach().abs().flatten(1)
-            active = without_empty_rows(active.flatten(1), score).view_as(mask)
-        new = active & ~mask.bool() if new_values is not None else None
-        self.masks.update(name, active, self.optimizer, self.unmasked_state)
-        if new_values is not None:
-            latent, values = weights.latent(parameter), weights.to_latent(parameter, layer.view(new_values))
-            latent.copy_(torch.where(layer.view(new), values, latent))
-        weights.retract(parameter)
-        parameter.mul_(layer.view(mask))  # a latent tensor that is not masked has values off the mask
-
-    def gradient(self, name: str) -> Tensor:
-        """The layer's dense gradient, in the shape of its mask; zero for a layer that the backward pass did not reach.
-
-        Raises UsageError where backward has not been run, so that no layer has one.
-        """
-        grad = self.gradients.of(name)
-        if grad is not None:
-            return grad
-        if all(self.gradients.of(other) is None for other in self.masks):
-            raise UsageError("no layer has a gradient: call step() after a backward that reaches them")
-        if name not in self._unreached:
-            self._unreached.add(name)
-            log.warning("layer %r has no gradient, as it is frozen or not used: it counts as zero", name)
-        return torch.zeros_like(self.masks[name])
-
     def _check_spheres(self) -> None:
         """Raises UsageError, with the reason, where a masked layer lives on a sphere and must not."""
         if self.no_spheres is None:
@@ -523,39 +384,6 @@ class Method:
                 f"method {self.name} {self.no_spheres}: it cannot train {', '.join(names)} on an L_p sphere (optimizer "
                 f"{type(self.optimizer).__name__}); use another optimizer, or take the layers off the sphere"
             )
-
-    def sparsity_before_finish(self) -> float | None:
-        """The sparsity that the method's rule led to before it was made exact; None for most methods."""
-        return None
-
-    def requested_density(self) -> dict[str, float]:
-        """Layer name -> density that the requested sparsity means for it."""
-        counts = self.layer_counts(self.sparsity, self.distribution())
-        return {name: counts[name] / mask.numel() for name, mask in self.masks.items()}
-
-    def distribution(self) -> str:
-        """How the requested sparsity is spread over layers."""
-        return getattr(self.config, "distribution", "uniform")
-
-    def preflight_warnings(self) -> list[str]:
-        """Warnings of what will miss the request, as far as it is known before training."""
-        return []
-
-    def layer_collapse(self) -> list[str]:
-        """A line for every layer without any active weight, or with neurons that have none (reads the device)."""
-        lines = []
-        for name, empty in self.masks.empty_neurons().items():
-            neurons = self.masks[name].shape[0]
-            if empty == neurons:
-                lines.append(f"layer {name!r} has collapsed: none of its weights is active, so no signal passes")
-            elif empty:
-                lines.append(f"layer {name!r}: {empty} of {neurons} neurons have no active weight")
-        return lines
-
-    def warn_layer_collapse(self) -> None:
-        """Log a warning if layers or neurons have no active weight."""
-        for line in self.layer_collapse():
-            log.warning(line)
 
 
 def _unwrap(optimizer) -> torch.optim.Optimizer:
