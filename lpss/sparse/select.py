@@ -81,6 +81,29 @@ def random_scores(like: Tensor, generator: torch.Generator) -> Tensor:
     return torch.rand(like.shape, generator=generator).to(like.device)
 
 
+def random_among(free: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    """True at k entries drawn at random where `free` is True (all of them where there are fewer).
+
+    Takes time in proportion to k, not to the size of `free`, as long as there is room; drawn on the CPU.
+    """
+    flat = free.flatten()
+    room = int(flat.sum())
+    if 4 * k > room:
+        return top_k(random_scores(free, generator), k, among=free)
+    chosen = torch.zeros_like(flat)
+    missing = k
+    while missing > 0:
+        drawn = torch.randint(len(flat), (2 * missing * len(flat) // room + 8,), generator=generator).to(free.device)
+        drawn = drawn[flat[drawn] & ~chosen[drawn]]
+        values, place = drawn.unique(return_inverse=True)  # of each entry its first draw counts
+        order = torch.arange(len(drawn), device=free.device)
+        first = order.new_full(values.shape, len(drawn)).scatter_reduce_(0, place, order, "amin")
+        taken = drawn[first.sort().values[:missing]]
+        chosen[taken] = True
+        missing -= len(taken)
+    return chosen.view_as(free)
+
+
 def without_empty_rows(active: Tensor, score: Tensor) -> Tensor:
     """`active` (rows, d) with the entry of largest score added to rows that have none, and as many entries of smallest
     score taken from rows that have others: their number stays the same where that is possible.

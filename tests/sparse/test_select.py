@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lpss.sparse.select import below_row_mean, random_k, share, top_k, top_k_rows, without_empty_rows
+from lpss.sparse.select import below_row_mean, random_among, random_k, share, top_k, top_k_rows, without_empty_rows
 
 SCORE = torch.tensor([[0.3, 0.8, 0.1, 0.5], [0.9, 0.2, 0.7, 0.4]])
 AMONG = torch.tensor([[1, 0, 1, 1], [0, 1, 1, 1]]).bool()
@@ -129,3 +129,25 @@ def test_rows_without_an_entry_get_their_best_and_as_many_of_the_smallest_go_els
     assert without_empty_rows(full, torch.rand(2, 2)) is full
     one = torch.tensor([[1, 0], [0, 0]]).bool()  # nothing can be spared
     assert without_empty_rows(one, torch.tensor([[1.0, 2], [3, 4]])).sum() == 2
+
+
+@pytest.mark.parametrize("k", [0, 1, 5, 40, 99, 100, 200])
+def test_random_among_draws_as_many_as_there_is_room_for(k):
+    free = torch.zeros(20, 30, dtype=torch.bool)
+    free.view(-1)[torch.randperm(600, generator=torch.Generator().manual_seed(1))[:100]] = True
+    chosen = random_among(free, k, torch.Generator().manual_seed(2))
+    assert int(chosen.sum()) == min(k, 100) and not chosen[~free].any() and chosen.shape == free.shape
+    assert torch.equal(chosen, random_among(free, k, torch.Generator().manual_seed(2)))
+
+
+def test_random_among_draws_every_pair_as_often():
+    """Without replacement: 2 of 8 free places in 60; each of 28 pairs 1 time in 28."""
+    free = torch.zeros(60, dtype=torch.bool)
+    free[torch.tensor([3, 7, 20, 21, 22, 40, 58, 59])] = True
+    generator, counts = torch.Generator().manual_seed(0), {}
+    for _ in range(5600):
+        pair = tuple(random_among(free, 2, generator).nonzero().flatten().tolist())
+        counts[pair] = counts.get(pair, 0) + 1
+    assert len(counts) == 28
+    statistic = sum((count - 200) ** 2 / 200 for count in counts.values())
+    assert 8 < statistic < 60  # chi-square with 27 degrees of freedom

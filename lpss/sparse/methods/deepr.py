@@ -11,7 +11,7 @@ from lpss.options import check_range
 from lpss.registries import METHODS
 from lpss.sparse.distributions import allot, check_distribution
 from lpss.sparse.methods.base import Method
-from lpss.sparse.select import random_scores, top_k
+from lpss.sparse.select import random_among, random_scores
 from lpss.sparse.window import Window
 
 _CHOICES = {"scope": ("layer", "global"), "sign": ("fixed", "redraw", "free")}
@@ -145,14 +145,16 @@ class DeepR(RandomWalk):
         super().after_optimizer_step()
         rates = self.rates()
         for name, layer in self.masks.layers.items():
-            weight, mask, sign = layer.weight.detach(), self.masks[name], self.signs[name]
-            crossed = self.crossed[name]
+            weight = layer.weight.detach()
+            active = self.masks[name].nonzero(as_tuple=True)
+            value, sign = weight[active], self.signs[name][active]
             move = sign * self.config.alpha
             if self.config.noise:
-                move = move.add_(self.noise(weight))
-            weight.sub_(move.mul_(mask).mul_(rates[name]))
-            crossed |= (weight * sign < 0) & (mask != 0)
-            weight.masked_fill_(crossed, 0.0)  # dormant until the next update
+                move = move.add_(self.noise(value))
+            value -= move.mul_(rates[name])
+            crossed = self.crossed[name][active] | (value * sign < 0)
+            self.crossed[name][active] = crossed
+            weight[active] = value.masked_fill_(crossed, 0.0)  # dormant until the next update
 
     # --- rewiring ---------------------------------------------------------------------------------------------------
 
@@ -171,7 +173,7 @@ class DeepR(RandomWalk):
         for name, mask in kept.items():
             if not dropped[name] and not grown[name]:
                 continue
-            new = top_k(random_scores(mask, self.generator), grown[name], among=free[name])
+            new = random_among(free[name], grown[name], self.generator)
             layer = self.masks.layers[name]  # the mask tells nothing of connections that go and come back at once
             forget_momentum_at(self.optimizer, layer.parameter, layer.view(new & self.masks[name].bool()))
             self.set_mask(name, mask | new)
