@@ -158,15 +158,18 @@ def table4(data: dict) -> str:
 
 Both tables of the seven tabular data sets, seed {", ".join(data["seeds"])}: {data["times"][-1]["runs"]} runs under each
 backend, of one thread, a run under one beside the same under the other. Summed minutes of the runs, by data set, by
-method and in all.
+method and in all; {data["workers"]} at once take
+{data["times"][-1]["dense"] / 60 / data["workers"]:.0f} minutes by the clock where all compute dense, and
+{data["times"][-1]["auto"] / 60 / data["workers"]:.0f} with `make reproduce-table4 ARGS=train.backend=auto`.
 
 {table(head, lines)}
 The backends differ in rounding, from which trainings drift apart as with another seed. Of {agree["cells"]} cells at
 sparsity {agree["sparsity"]:g} the accuracies are within one standard deviation of the committed five seeds in
 {agree["within_one_std"]}, within two in {agree["within_two_std"]}; two seeds of one backend would be in about half and
 five sixths. In the mean over cells auto is {agree["mean_difference"]:+.4f} apart from dense (the standard deviation of
-one cell is {agree["mean_std"]:.4f}). Beyond two: {"; ".join(beyond) or "none"}.
-"""
+one cell is {agree["mean_std"]:.4f}). Beyond two{":" if beyond else " there is none."}
+
+{"".join(f"- {line}{chr(10)}" for line in beyond)}"""
 
 
 def gpu(data: dict) -> str:
