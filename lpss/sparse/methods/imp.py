@@ -62,8 +62,6 @@ class IMP(Method):
         config = self.config
         check_scope(config.scope)
         check_range(config.rewind, "method.rewind", 0, 1, open_high=True)
-        if config.rounds < 0:
-            raise UsageError(f"method.rounds must be at least 1, or 0 for automatic, got {config.rounds}")
         self.keeps_layer_counts = config.scope == "layer"
         self.prunings = _prunings(config.rounds, self.sparsity)
         self.length = self.total_steps // (self.prunings + 1)
@@ -114,6 +112,8 @@ class IMP(Method):
 
 def _prunings(rounds: int, sparsity: float) -> int:
     """How many rounds end with a pruning."""
+    if rounds < 0:
+        raise UsageError(f"method.rounds must be at least 1, or 0 for automatic, got {rounds}")
     if not sparsity:
         return 0
     return rounds or max(1, round(math.log(1 - sparsity) / math.log(1 - _SHARE)))
