@@ -28,12 +28,12 @@ SPARSITY = 0.9
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", nargs="?", type=Path, default=README)
+    logging.getLogger("lpss").setLevel(logging.ERROR)  # made-up gradients empty neurons
     parser.parse_args().file.write_text(readme(), encoding="utf-8")
 
 
 def readme() -> str:
     """The whole file."""
-    logging.getLogger("lpss").setLevel(logging.ERROR)
     order = list(KINDS)
     members = sorted(METHODS.members.values(), key=lambda member: (order.index(member.kind), member.order))
     flops = {member.name: training_flops(member.name) for member in members}
