@@ -35,7 +35,7 @@ VARIANTS = {
     "granet dense start": OFTEN | {"start_sparsity": 0.0, "distribution": "uniform"},
     "acdc layer": {"scope": "layer", "reset_momentum": False},
     "topkast dpf": OFTEN | {"backward_density": 1.0, "penalty": 0.0, "start_sparsity": 0.0},
-    "mest soft": OFTEN | {"elastic": "soft", "gradient_share": 0.1, "mutation": 0.1},
+    "mest soft": OFTEN | {"elastic": "soft", "gradient_share": 0.1, "mutation": 0.25},
     "static erk": {"distribution": "erk"},
     "lpss threshold": OFTEN | {"grow_init": "threshold"},
     "lpss inexact": OFTEN | {"exact_finish": False},

@@ -23,8 +23,9 @@ class MEST(DropGrow):
     elastic: `mutation` (EM): the sparsity is constant; at each update every layer is pruned to sparsity s + m and grown
         to s again, at random. `soft` (EM&S): layers have sparsity s - m; at each update they are pruned to s, and grown
         to s - m again.
-    mutation: m, of all weights of a layer, until .5625 of training; then half of it, and from .75 on 0, as in the
-        reference (.02; .01 for sparsity .95), so that the net ends on sparsity s.
+    mutation: m as a share of the requested density, until .5625 of training; then half of it, and from .75 on 0, so
+        that the net ends on sparsity s. .2 is the reference's m of .02 at sparsity .9 and .01 at .95 (EM); for EM&S it
+        has .05 at .9, a mutation of .5.
     gradient_share: lambda; 0 in the reference's code.
 
     `begin`, `end` and `update_every` as for SET; the reference updates every 5 of 160 epochs.
@@ -45,7 +46,7 @@ class MEST(DropGrow):
     class Config:
         distribution: str = "uniform"
         elastic: str = "mutation"
-        mutation: float = 0.02
+        mutation: float = 0.2
         gradient_share: float = 0.0
         begin: float = 0.0
         end: float = 1.0
@@ -63,10 +64,11 @@ class MEST(DropGrow):
         self.start_random(self._between(self.mutation()), self.config.distribution)
 
     def mutation(self) -> float:
-        """m at this step."""
+        """m at this step, of all weights."""
         at = self.steps / self.total_steps
         share = next(share for begin, share in _SHARES.items() if at >= begin)
-        return share * self.config.mutation if self.steps < self.window.last_update else 0.0
+        share *= (1 - self.sparsity) * self.config.mutation
+        return share if self.steps < self.window.last_update else 0.0
 
     def _between(self, mutation: float) -> float:
         """The sparsity between two updates."""

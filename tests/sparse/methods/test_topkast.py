@@ -121,7 +121,7 @@ def test_topkast_refuses_spheres_and_wrong_options(trained):
 
 
 def test_elastic_mutation_keeps_the_sparsity_and_moves_its_share(trained):
-    run = trained(MEST, sparsity=0.8, mutation=0.1, distribution="uniform", **OFTEN)
+    run = trained(MEST, sparsity=0.8, mutation=0.5, distribution="uniform", **OFTEN)
     first = run.method.masks.active()
     for _ in range(40):
         before, step = run.masks, run.method.steps
@@ -135,7 +135,7 @@ def test_elastic_mutation_keeps_the_sparsity_and_moves_its_share(trained):
 
 
 def test_soft_mutation_holds_more_weights_until_the_end(trained):
-    run, shares = trained(MEST, sparsity=0.8, mutation=0.1, elastic="soft", **OFTEN), []
+    run, shares = trained(MEST, sparsity=0.8, mutation=0.5, elastic="soft", **OFTEN), []
     shares.append(run.method.masks.masked_share())
     run.train(40, lambda run: shares.append(run.method.masks.masked_share()))
     assert shares[0] == shares[20] == pytest.approx(0.7, abs=2e-3)
