@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
@@ -69,6 +69,12 @@ def _flat(hint) -> bool:
     if get_origin(hint) is list:
         return set(get_args(hint)) <= {int, float, str, bool}
     return any(map(_flat, get_args(hint)))
+
+
+def check_choice(value: str, key: str, known: Sequence[str]):
+    """Raises UsageError, naming the key, for a value that is not one of those known."""
+    if value not in known:
+        raise UsageError(f"{key} must be one of {', '.join(known)}; got {value!r}")
 
 
 def check_range(value: float, key: str, low: float, high: float, *, open_low: bool = False, open_high: bool = False):

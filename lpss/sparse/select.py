@@ -35,6 +35,16 @@ def top_k_of_all(
     return {name: part.view_as(score) for (name, score), part in zip(scores.items(), chosen.split(sizes), strict=True)}
 
 
+def largest(
+    scores: Mapping[str, Tensor], counts: Mapping[str, int], among: Mapping[str, Tensor], scope: str
+) -> dict[str, Tensor]:
+    """Layer name -> True at the largest scores where `among` is True: as many as `counts` says of each layer (scope
+    `layer`), or as all of them together say, one at least in each (`global`)."""
+    if scope == "global":
+        return top_k_of_all(scores, sum(counts.values()), among=among, at_least=1)
+    return {name: top_k(score, counts[name], among=among[name]) for name, score in scores.items()}
+
+
 def top_k_rows(score: Tensor, k: Tensor, among: Tensor) -> Tensor:
     """True at the k[j] largest scores of each row j of `score` (rows, d) where `among` is True.
 

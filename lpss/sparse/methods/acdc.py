@@ -10,7 +10,7 @@ from lpss.registries import METHODS
 from lpss.sparse.distributions import check_distribution
 from lpss.sparse.methods.base import Method
 from lpss.sparse.methods.gmp import check_scope
-from lpss.sparse.select import top_k, top_k_of_all
+from lpss.sparse.select import largest
 
 
 @METHODS.register("acdc")
@@ -85,9 +85,5 @@ class ACDC(Method):
         counts = self.layer_counts(self.sparsity, self.config.distribution)
         scores = {name: layer.weight.detach().abs() for name, layer in self.masks.layers.items()}
         active = {name: mask.bool() for name, mask in self.masks.items()}
-        if self.config.scope == "global":
-            chosen = top_k_of_all(scores, sum(counts.values()), among=active, at_least=1)
-        else:
-            chosen = {name: top_k(score, counts[name], among=active[name]) for name, score in scores.items()}
-        for name, mask in chosen.items():
+        for name, mask in largest(scores, counts, active, self.config.scope).items():
             self.set_mask(name, mask)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lpss.errors import UsageError
 from lpss.optim.protocol import forget_momentum_at
-from lpss.options import check_range
+from lpss.options import check_choice, check_range
 from lpss.registries import METHODS
 from lpss.sparse.distributions import allot, check_distribution
 from lpss.sparse.methods.base import Method
@@ -124,8 +123,7 @@ class DeepR(RandomWalk):
     def check(self) -> None:
         super().check()
         for key, known in _CHOICES.items():
-            if getattr(self.config, key) not in known:
-                raise UsageError(f"method.{key} must be one of {', '.join(known)}; got {getattr(self.config, key)!r}")
+            check_choice(getattr(self.config, key), f"method.{key}", known)
         self.keeps_layer_counts = self.config.scope == "layer"
         self.counts_move = not self.keeps_layer_counts
 

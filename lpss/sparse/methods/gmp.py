@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lpss.errors import UsageError
-from lpss.options import later
+from lpss.options import check_choice, later
 from lpss.registries import METHODS
 from lpss.schedules.cosine import cosine
 from lpss.sparse.distributions import check_distribution
 from lpss.sparse.methods.base import Method
-from lpss.sparse.select import top_k, top_k_of_all
+from lpss.sparse.select import largest
 from lpss.sparse.window import Window
 
 SCOPES = ("layer", "global")
@@ -45,6 +44,8 @@ class GMP(Method):
     grows = "-"
     use = "strong and simple where training may begin dense"
 
+    least_interval = 1  # steps between updates, if these are automatic
+
     @dataclass
     class Config:
         distribution: str = "uniform"
@@ -58,9 +59,10 @@ class GMP(Method):
         config = self.config
         check_distribution(config.distribution)
         check_scope(config.scope)
-        if config.schedule not in SCHEDULES:
-            raise UsageError(f"method.schedule must be one of {', '.join(SCHEDULES)}; got {config.schedule!r}")
-        self.window = self.pruning = Window(config.begin, config.end, config.update_every, self.total_steps)
+        check_choice(config.schedule, "method.schedule", list(SCHEDULES))
+        self.window = self.pruning = Window(
+            config.begin, config.end, config.update_every, self.total_steps, least=self.least_interval
+        )
         self.keeps_layer_counts = config.scope == "layer"
 
     def should_update(self) -> bool:
@@ -87,16 +89,11 @@ class GMP(Method):
         """Keep as many of the active weights as this sparsity allows, those of largest score."""
         counts = self.layer_counts(sparsity, self.config.distribution)
         active = {name: mask.bool() for name, mask in self.masks.items()}
-        if self.config.scope == "global":
-            scores = {name: self.drop_score(name) for name in active}
-            for name, kept in top_k_of_all(scores, sum(counts.values()), among=active, at_least=1).items():
-                self.set_mask(name, kept)
-            return
-        for name, mask in active.items():
-            self.set_mask(name, top_k(self.drop_score(name), counts[name], among=mask))
+        scores = {name: self.drop_score(name) for name in active}
+        for name, kept in largest(scores, counts, active, self.config.scope).items():
+            self.set_mask(name, kept)
 
 
 def check_scope(scope: str) -> None:
     """Raises UsageError for what is not in SCOPES."""
-    if scope not in SCOPES:
-        raise UsageError(f"method.scope must be one of {', '.join(SCOPES)}; got {scope!r}")
+    check_choice(scope, "method.scope", SCOPES)

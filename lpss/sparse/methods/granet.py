@@ -7,7 +7,6 @@ from torch import Tensor
 
 from lpss.options import check_range
 from lpss.registries import METHODS
-from lpss.sparse.distributions import check_distribution
 from lpss.sparse.methods.gmp import GMP
 from lpss.sparse.methods.set import replaced
 from lpss.sparse.window import TO_GROW, Window
@@ -36,6 +35,8 @@ class GraNet(GMP):
     grows = "largest |g|"
     use = "prunes and regrows: among the best where training may begin half dense"
 
+    least_interval = TO_GROW
+
     @dataclass
     class Config(GMP.Config):
         distribution: str = "erk"
@@ -49,11 +50,9 @@ class GraNet(GMP):
     def check(self) -> None:
         super().check()
         config = self.config
-        check_distribution(config.distribution)
         check_range(config.start_sparsity, "method.start_sparsity", 0, 1, open_high=True)
         check_range(config.prune_end, "method.prune_end", config.begin, config.end, open_low=True)
         check_range(config.drop_fraction, "method.drop_fraction", 0, 1)
-        self.window = Window(config.begin, config.end, config.update_every, self.total_steps, least=TO_GROW)
         self.window.decay(config.drop_schedule, 0)
         # Pruning at the updates of the whole window that lie before `prune_end`.
         self.pruning = Window(config.begin, config.prune_end, self.window.every, self.total_steps)

@@ -13,7 +13,7 @@ from lpss.options import check_range
 from lpss.registries import METHODS
 from lpss.sparse.methods.base import Method
 from lpss.sparse.methods.gmp import check_scope
-from lpss.sparse.select import top_k, top_k_of_all
+from lpss.sparse.select import largest
 
 _SHARE = 0.2  # of the weights that are left, which a round prunes where the number of rounds is not given
 
@@ -91,10 +91,7 @@ class IMP(Method):
         counts = self.layer_counts(1 - (1 - self.sparsity) ** (number / self.prunings), "uniform")
         scores = {name: layer.weight.detach().abs() for name, layer in self.masks.layers.items()}
         active = {name: mask.bool() for name, mask in self.masks.items()}
-        if self.config.scope == "global":
-            chosen = top_k_of_all(scores, sum(counts.values()), among=active, at_least=1)
-        else:
-            chosen = {name: top_k(score, counts[name], among=active[name]) for name, score in scores.items()}
+        chosen = largest(scores, counts, active, self.config.scope)
         self.net.load_state_dict(self.beginning)
         forget_momentum(self.optimizer)
         for name, mask in chosen.items():

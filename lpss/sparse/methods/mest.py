@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lpss.errors import UsageError
-from lpss.options import check_range
+from lpss.options import check_choice, check_range
 from lpss.registries import METHODS
 from lpss.sparse.methods.set import DropGrow, replaced
 from lpss.sparse.select import random_scores
@@ -54,8 +53,7 @@ class MEST(DropGrow):
 
     def check(self) -> None:
         config = self.config
-        if config.elastic not in _ELASTIC:
-            raise UsageError(f"method.elastic must be one of {', '.join(_ELASTIC)}; got {config.elastic!r}")
+        check_choice(config.elastic, "method.elastic", _ELASTIC)
         check_range(config.mutation, "method.mutation", 0, 1, open_high=True)
         check_range(config.gradient_share, "method.gradient_share", 0, float("inf"), open_high=True)
         self.window = Window(config.begin, config.end, config.update_every, self.total_steps, least=TO_GROW)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lpss.errors import UsageError
-from lpss.options import check_range
+from lpss.options import check_choice, check_range
 from lpss.registries import METHODS
 from lpss.sparse.methods.gmp import GMP
 
@@ -50,10 +49,7 @@ class SDR(GMP):
     def check(self) -> None:
         super().check()
         check_range(self.config.shrinkage, "method.shrinkage", 0, 1)
-        if self.config.sensitivity not in SENSITIVITIES:
-            raise UsageError(
-                f"method.sensitivity must be one of {', '.join(SENSITIVITIES)}; got {self.config.sensitivity!r}"
-            )
+        check_choice(self.config.sensitivity, "method.sensitivity", SENSITIVITIES)
         if not self.config.shrinkage:
             self.no_spheres = None
         self.looks_at_outputs = self.config.sensitivity != "loss" and self.config.shrinkage > 0

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lpss.errors import UsageError
-from lpss.options import check_range
+from lpss.options import check_choice, check_range
 from lpss.registries import METHODS
 from lpss.sparse.distributions import allot
 from lpss.sparse.methods.set import DropGrow, replaced
@@ -55,8 +54,7 @@ class SNFS(DropGrow):
     def check(self) -> None:
         super().check()
         for key, known in _CHOICES.items():
-            if getattr(self.config, key) not in known:
-                raise UsageError(f"method.{key} must be one of {', '.join(known)}; got {getattr(self.config, key)!r}")
+            check_choice(getattr(self.config, key), f"method.{key}", known)
         check_range(self.config.decay, "method.decay", 0, 1, open_high=True)
         self.keeps_layer_counts = self.config.redistribution == "none"
         self.unmasked_state = self._momentum_names() if self.config.momentum == "optimizer" else ()
