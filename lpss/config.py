@@ -112,6 +112,11 @@ class RunConfig:
     sphere: SphereRule = field(default_factory=lambda: SphereRule(["head"]))
     mask: MaskRule = field(default_factory=MaskRule)
 
+    @property
+    def dataset_title(self) -> str:
+        """What tables and folders call the data set: its name, or the title of data of one's own."""
+        return self.dataset.get("title") or self.dataset["name"]
+
     def to_dict(self) -> dict:
         """Plain nested dicts, as saved in config.yaml and run.json."""
         return dataclasses.asdict(self)

@@ -237,6 +237,10 @@ class RunFolder:
         """config.yaml."""
         write_text(self.path / "config.yaml", OmegaConf.to_yaml(config))
 
+    def write_data(self, facts: Mapping) -> None:
+        """data.json: what was found out and decided of data of one's own."""
+        write_text(self.path / "data.json", json.dumps(_without_nan(facts), indent=1, ensure_ascii=False) + "\n")
+
     def write_metrics(self, rows: list[dict]) -> None:
         """metrics.csv, from dicts with `EPOCH_FIELDS`."""
         write_text(self.path / "metrics.csv", pd.DataFrame(rows, columns=list(EPOCH_FIELDS)).to_csv(index=False))

@@ -52,6 +52,15 @@ def test_every_choice_composes_and_is_accepted(composed, group, name):
     assert getattr(config, group)["name"] in (name, "mlp" if name == "auto" else "piecewise")
 
 
+@pytest.mark.parametrize("name", ["csv", "parquet", "npz", "image_folder"])
+def test_files_of_data_of_ones_own_show_every_option_with_its_default(name):
+    shown = yaml.safe_load((CONF / "dataset" / f"{name}.yaml").read_text())["dataset"]
+    default = DATASETS.complete({"name": name})
+    for options in (shown, default):  # which have none by themselves
+        options.pop("model", None), options.pop("augment", None)
+    assert shown == default
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_method_files_show_every_option_with_its_default(name):
     shown = yaml.safe_load((CONF / "method" / f"{name}.yaml").read_text())

@@ -1,12 +1,14 @@
 """A loaded data set: two splits of tensors, and what a model needs to know of them."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from lpss.errors import DataError, UsageError
+from lpss.data.columns import Recipe
+from lpss.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Dataset:
     mean, std: of images, per channel in units of 0..1; batches are normalised with them. None for tables.
     standardisation: of tables, what their columns went through on being loaded.
     class_names: of the labels 0, 1, ..., where the data set has names for them.
+    recipe: of tables of one's own, from their rows to inputs.
+    facts, notes: of data of one's own, what was found out or decided: for a file, and in lines to print.
     """
 
     name: str
@@ -65,6 +69,9 @@ class Dataset:
     std: tuple[float, ...] | None = None
     standardisation: Standardisation | None = None
     class_names: tuple[str, ...] | None = None
+    recipe: Recipe | None = None
+    facts: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -132,27 +139,3 @@ def check_classes(dataset: Dataset) -> Dataset:
         empty = ", ".join(str(c) for c in (counts == 0).nonzero().flatten().tolist())
         raise DataError(f"{dataset.name}: no training row of class {empty} of {dataset.classes}")
     return dataset
-
-
-def permutation(count: int, seed: int) -> np.ndarray:
-    """A random order of `count` rows. RandomState's stream never changes: a seed gives the same split for ever."""
-    return np.random.RandomState(seed).permutation(count)
-
-
-def hold_out(dataset: Dataset, fraction: float, seed: int) -> Dataset:
-    """Replace the test split, which is dropped, by a part of the training rows, drawn class by class.
-
-    Both parts keep the training order; a class with two rows or more is in both. Standardisation stays
-    that of the whole training split. Raises UsageError unless 0 < fraction < 1.
-    """
-    if not 0 < fraction < 1:
-        raise UsageError(f"train.validation={fraction}: the held-out fraction must lie between 0 and 1")
-    y = dataset.train.y.numpy()
-    held = np.zeros(len(y), dtype=bool)
-    shuffled = permutation(len(y), seed)
-    for label in range(dataset.classes):
-        rows = shuffled[y[shuffled] == label]
-        held[rows[: min(len(rows) - 1, max(1, round(fraction * len(rows))))]] = True
-    parts = (torch.from_numpy(np.flatnonzero(mask)) for mask in (~held, held))
-    train, validation = (dataset.train.take(part) for part in parts)
-    return replace(dataset, train=train, test=validation)

@@ -18,9 +18,9 @@ from lpss.data.dataset import (
     Split,
     Standardisation,
     check_classes,
-    permutation,
     validate,
 )
+from lpss.data.splits import checked_seed, held_out, permutation
 from lpss.errors import DataError, UsageError
 from lpss.registries import DATASETS
 
@@ -144,23 +144,28 @@ class DataSource:
 
 
 class BuiltIn(DataSource):
-    """A set without files: `parse` makes its rows, or takes them from an installed package."""
+    """A set without files: `parse` makes its rows, or takes them from an installed package.
+
+    `shape`, `classes`, `train` and `test` may be left out: then a fifth of the rows of each class test.
+    """
 
     where = "what its parse method returns"
+    shape = classes = train = test = None
 
     def rows(self, root: Path, config: DatasetConfig, download: bool) -> tuple[Tensor, Tensor]:
         x, y = self.parse([], config)
+        if self.train is None and y.dim() == 1 and len(x) == len(y) > 0:
+            held = torch.from_numpy(held_out(y.numpy(), 0.2, seed=0))
+            self.train, self.test = int((~held).sum()), int(held.sum())
+            order = torch.cat([(~held).nonzero(), held.nonzero()]).flatten()
+            x, y = x[order], y[order]
+        self.shape = tuple(x.shape[1:]) if self.shape is None else self.shape
+        self.classes = int(y.max()) + 1 if self.classes is None else self.classes
         validate(self.name, self.where, x, y, self.expected(root, config))
         return x, y
 
     def status(self, root: Path) -> Status:
         return Status("built in")
-
-
-def checked_seed(key: str, seed: int) -> int:
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"dataset.{key}={seed}: a seed is a whole number from 0 to 2**32 - 1")
-    return seed
 
 
 def load(

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from lpss.data.batches import Normalise
 from lpss.errors import UsageError
+from lpss.export.predict import Rows, predict
 from lpss.train.description import Description
 
 
@@ -43,6 +45,7 @@ class ReadyNet(nn.Module):
 
     prepare, model: the standardising part, and the net itself. masks: layer name -> bool, True where active.
     class_names: of the labels 0, 1, ..., where the data set has names for them; input_shape: of one example.
+    recipe: from rows of the table of one's own that it was trained with to examples (lpss/data/columns.py).
     """
 
     def __init__(self, model: nn.Module, masks: Mapping[str, Tensor], description: Description):
@@ -51,7 +54,8 @@ class ReadyNet(nn.Module):
         self.model = model
         self.masks = dict(masks)
         self.pixels, self.input_shape = description.pixels, description.input_shape
-        self.class_names = description.class_names
+        self.classes, self.class_names = description.classes, description.class_names
+        self.recipe = description.recipe
 
     def forward(self, x: Tensor) -> Tensor:
         if tuple(x.shape[1:]) != self.input_shape or (self.pixels and x.dtype != torch.uint8):
@@ -59,3 +63,7 @@ class ReadyNet(nn.Module):
             kind = "bytes (torch.uint8, 0 to 255)" if self.pixels else "numbers, not standardised"
             raise UsageError(f"the net takes ({wanted}) of {kind}; got {tuple(x.shape)} of {x.dtype}")
         return self.model(self.prepare(x))
+
+    def predict(self, rows: Rows) -> pd.DataFrame:
+        """Class and probabilities of each row: see `lpss.export.predict`."""
+        return predict(self, rows)

@@ -1,8 +1,10 @@
 """From a resolved run to the parts it is made of: data, net, optimizer, method, step."""
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,11 +29,16 @@ from lpss.train.resolve import ResolvedRun
 from lpss.train.step import TrainStep, make_step
 
 EVAL_BATCH = 1000
+log = logging.getLogger("lpss")
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What one run is made of. `p`: layer name -> p of the sphere its weights are on, None for off it."""
+    """What one run is made of.
+
+    p: layer name -> p of the sphere its weights are on, None for off it. facts: what was found out and decided of
+    data of one's own.
+    """
 
     device: torch.device
     compute: ComputeOptions
@@ -49,6 +56,7 @@ class Parts:
     p: dict[str, float | None]
     fingerprints: dict[str, str]
     description: Description
+    facts: Mapping[str, Any] | None
 
 
 def load_data(run: ResolvedRun, *, download: bool) -> Dataset:
@@ -69,6 +77,8 @@ def build(run: ResolvedRun, processes: Processes = SINGLE_PROCESS) -> Parts:
     processes.check_batch(train.batch_size)
     with processes.main_process_first():
         data = load_data(run, download=config.data.download)
+    if processes.is_main:
+        _tell(data.notes)
     init = find_weights(config)
     prints = fingerprints(data, config.plugins, init)
     if train.validation:
@@ -130,4 +140,12 @@ def build(run: ResolvedRun, processes: Processes = SINGLE_PROCESS) -> Parts:
         p=p,
         fingerprints=prints,
         description=Description.of(config, data),
+        facts=data.facts,
     )
+
+
+@cache
+def _tell(notes: tuple[str, ...]) -> None:
+    """Log what was decided of the data: once, however many runs a process trains with them."""
+    for note in notes:
+        log.info(note)

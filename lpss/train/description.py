@@ -10,6 +10,7 @@ from torch import nn
 
 from lpss.config import RunConfig
 from lpss.data import Dataset
+from lpss.data.columns import Recipe
 from lpss.errors import UsageError
 from lpss.models import MODELS, build_model
 
@@ -23,6 +24,7 @@ class Description:
     mean, std: what is subtracted and then divided by, of images per channel in units of 0..1, of tables per column;
         None where nothing is standardised.
     class_names: of the labels 0, 1, ..., where the data set has names for them.
+    recipe: from rows of a table of one's own to examples.
     plugins: modules that make the model known.
     """
 
@@ -33,6 +35,7 @@ class Description:
     mean: tuple | None = None
     std: tuple | None = None
     class_names: tuple[str, ...] | None = None
+    recipe: Recipe | None = None
     plugins: tuple[str, ...] = ()
 
     @classmethod
@@ -48,17 +51,23 @@ class Description:
             mean=scale and scale.mean,
             std=scale and scale.std,
             class_names=data.class_names,
+            recipe=data.recipe,
             plugins=tuple(config.plugins),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        if self.recipe is None:
+            del values["recipe"]  # so that files of before and of now are the same
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Description":
         """Of `to_dict`, also by way of JSON. Raises ValueError, TypeError, LookupError or AttributeError for others."""
-        made = cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        recipe = values.pop("recipe", None)
+        made = cls(**values, recipe=recipe and Recipe.from_dict(recipe))
         if not all(isinstance(size, int) and size > 0 for size in (*made.input_shape, made.classes)):
             raise ValueError(f"{made.classes} classes of examples of shape {made.input_shape}")
         if not isinstance(made.model["name"], str) or not isinstance(made.pixels, bool):
@@ -69,6 +78,8 @@ class Description:
                 raise ValueError("mean and std do not fit the input shape")
         if made.class_names is not None and len(made.class_names) != made.classes:
             raise ValueError(f"{len(made.class_names)} names of {made.classes} classes")
+        if made.recipe is not None and made.input_shape != (len(made.recipe.features),):
+            raise ValueError(f"a recipe of {len(made.recipe.features)} inputs for those of shape {made.input_shape}")
         return made
 
     def build(self) -> nn.Module:

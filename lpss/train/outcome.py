@@ -24,7 +24,7 @@ def outcome(run: ResolvedRun, parts: Parts, trainer: Trainer, status: str, proce
         "schema": SCHEMA,
         "status": status,
         "experiment": config.experiment_name,
-        "dataset": config.dataset["name"],
+        "dataset": config.dataset_title,
         "model": config.model["name"],
         "method": config.method["name"],
         "optimizer": config.optimizer["name"],

@@ -37,7 +37,7 @@ def find_weights(config: RunConfig) -> Path | None:
     ]
     runs = [(weights, run) for weights, run in runs if weights.is_file()]
     found = [weights for weights, run in runs if len(runs) == 1 or run.get("method") == "dense"]
-    wanted = f"data set {config.dataset['name']}, model {config.model['name']} and seed {config.seed}"
+    wanted = f"data set {config.dataset_title}, model {config.model['name']} and seed {config.seed}"
     if not found:
         raise UsageError(f"init={config.init}: the folder holds no weights of a finished dense run of {wanted}")
     if len(found) > 1:
@@ -50,7 +50,7 @@ def _fit(record: Path, config: RunConfig) -> dict | None:
     """The run's record, if the run is finished and of the same data set, model and seed."""
     try:
         run = json.loads(record.read_text(encoding="utf-8"))
-        same = run["config"]["dataset"]["name"] == config.dataset["name"] and run["config"]["model"] == config.model
+        same = run["dataset"] == config.dataset_title and run["config"]["model"] == config.model
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return run if same and run.get("seed") == config.seed and run.get("status") == "finished" else None

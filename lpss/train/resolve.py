@@ -31,7 +31,7 @@ class ResolvedRun:
         sizes = [model[key] for key in ("depth", "width") if model.get(key) is not None]
         parts = [
             config.experiment_name,
-            "-".join(map(str, [config.dataset["name"], model["name"], *sizes])),
+            "-".join(map(str, [config.dataset_title, model["name"], *sizes])),
             f"{config.method['name']}-s{config.sparsity:g}",
             f"seed{config.seed}-{self.hash}",
         ]
@@ -41,7 +41,7 @@ class ResolvedRun:
     def label(self) -> str:
         """What log lines call it."""
         config = self.config
-        return f"{config.dataset['name']} {config.method['name']} s={config.sparsity:g} seed={config.seed}"
+        return f"{config.dataset_title} {config.method['name']} s={config.sparsity:g} seed={config.seed}"
 
 
 def resolve(config: RunConfig) -> ResolvedRun:

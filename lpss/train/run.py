@@ -95,6 +95,8 @@ def _train_and_log(session: "Session") -> dict:
     folder = session.folder
     folder.remove_leftovers()
     folder.write_config(session.run.config.to_dict())
+    if session.parts.facts is not None:
+        folder.write_data(session.parts.facts)
     handler = folder.log_handler()
     log.addHandler(handler)
     try:

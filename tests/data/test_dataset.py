@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lpss.data.dataset import Dataset, Expected, Split, Standardisation, check_classes, hold_out, validate
-from lpss.errors import DataError, UsageError
+from lpss.data.dataset import Dataset, Expected, Split, Standardisation, check_classes, validate
+from lpss.errors import DataError
 
 
 def numbered(counts, name="toy"):
@@ -12,34 +12,6 @@ def numbered(counts, name="toy"):
     y = torch.tensor([c for turn in range(max(counts)) for c, n in enumerate(counts) if turn < n])
     x = torch.arange(len(y), dtype=torch.float32)[:, None]
     return Dataset(name, Split(x, y), Split(x[:2] - 100, y[:2]), len(counts))
-
-
-def test_hold_out_takes_the_same_share_of_every_class_and_drops_the_test_split():
-    part = hold_out(numbered([60, 30, 10]), 0.2, seed=1)
-    assert torch.bincount(part.train.y).tolist() == [48, 24, 8]
-    assert torch.bincount(part.test.y).tolist() == [12, 6, 2]
-    rows = torch.cat([part.train.x, part.test.x]).flatten()
-    assert sorted(rows.tolist()) == list(range(100))
-    assert part.train.x.flatten().diff().min() > 0, "the order of the training rows is kept"
-
-
-def test_hold_out_follows_its_seed():
-    dataset = numbered([50, 50])
-    first, again, other = (hold_out(dataset, 0.3, seed).test.x for seed in (0, 0, 1))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-
-
-def test_hold_out_leaves_each_class_in_the_training_split():
-    part = hold_out(numbered([9, 2, 1]), 0.9, seed=0)
-    assert torch.bincount(part.train.y, minlength=3).tolist() == [1, 1, 1]
-    assert torch.bincount(part.test.y, minlength=3).tolist() == [8, 1, 0]
-
-
-@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
-def test_hold_out_refuses_what_is_no_fraction(fraction):
-    with pytest.raises(UsageError, match="train.validation"):
-        hold_out(numbered([5, 5]), fraction, seed=0)
 
 
 def test_standardisation_is_that_of_the_training_rows_alone():

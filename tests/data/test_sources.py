@@ -160,6 +160,7 @@ def test_every_source_is_complete():
     assert set(DATASETS) == {
         *("adult", "connect4", "dna", "mushroom", "letter", "climate", "web"),
         *("mnist", "fashion_mnist", "cifar10", "tiny_imagenet", "digits", "synthetic"),
+        *("csv", "parquet", "npz", "image_folder"),
     }
     for name, source in DATASETS.items():
         assert source.name == name and source().origin and source.licence
@@ -217,3 +218,18 @@ def test_a_sound_set_of_a_users_own_loads(monkeypatch):
 
     monkeypatch.setitem(DATASETS, "own", Own)
     assert len(load("own").train) == 8
+
+
+def test_a_built_in_set_need_not_know_its_rows(monkeypatch):
+    class Plain(BuiltIn):
+        def parse(self, paths, config):
+            return torch.arange(20.0)[:, None], torch.arange(20) % 2
+
+    monkeypatch.setitem(DATASETS, "plain", Plain)
+    Plain.name = "plain"
+    data = load("plain")
+    assert data.classes == 2 and data.input_shape == (1,)
+    assert torch.bincount(data.train.y).tolist() == [8, 8] and torch.bincount(data.test.y).tolist() == [2, 2]
+    assert sorted(torch.cat([data.train.x, data.test.x]).flatten().tolist()) == list(range(20))
+    assert all((x % 2 == y).all() for x, y in ((part.x.flatten(), part.y) for part in (data.train, data.test)))
+    assert torch.equal(load("plain").test.x, data.test.x)
