@@ -18,7 +18,8 @@ from typing import Any, Optional
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lpss.errors import UsageError
+from lpss import record
+from lpss.errors import UsageError, suggestion
 from lpss.options import check_range, later, without_later
 
 # Settings that are not part of a run's identity: where it computes, reads and writes, how it is saved and launched.
@@ -43,7 +44,9 @@ class DataConfig:
 @dataclass
 class TrainConfig:
     """Budget and how steps are computed. `max_steps` ends training early (schedules follow); `validation` holds out
-    that fraction of the training set and reports on it; `checkpoint_every` is in epochs, 0 for none. `channels_last`,
+    that fraction of the training set and reports on it; `checkpoint_every` is in epochs, 0 for none; `keep_best` also
+    saves the weights of the best epoch by `validation`; `ema` is the decay of an average of the weights over the steps,
+    which is then what is evaluated and saved, 0 for none. `channels_last`,
     `compile` and `capture` change speed and rounding alone: true, false, or auto (see lpss/train/compute.py), as does
     `backend`, what masked layers compute from on a CPU: dense weights, sparse (their active weights alone), or auto,
     which is sparse where that is faster. `limits`: of auto, layer name -> density up to which it is; null: measured."""
@@ -53,12 +56,23 @@ class TrainConfig:
     max_steps: Optional[int] = None  # noqa: UP045
     validation: float = 0.0
     checkpoint_every: int = field(default=1, metadata=INCIDENTAL)
+    keep_best: bool = field(default=True, metadata=INCIDENTAL)
+    ema: float = later(0.0)
     precision: str = "float32"
     channels_last: Any = field(default="auto", metadata=INCIDENTAL)
     compile: Any = field(default="auto", metadata=INCIDENTAL)
     capture: Any = field(default="auto", metadata=INCIDENTAL)
     backend: str = field(default="dense", metadata=INCIDENTAL)
     limits: Any = field(default=None, metadata=INCIDENTAL)
+
+
+@dataclass
+class SearchConfig:
+    """What a sweeper such as Optuna's is told: `objective`, fields of run.json that are numbers; `on_test` allows a
+    search without train.validation, on the test set."""
+
+    objective: list[str] = field(default_factory=lambda: ["accuracy_last"])
+    on_test: bool = False
 
 
 @dataclass
@@ -111,6 +125,7 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     sphere: SphereRule = field(default_factory=lambda: SphereRule(["head"]))
     mask: MaskRule = field(default_factory=MaskRule)
+    search: SearchConfig = field(default_factory=SearchConfig, metadata=INCIDENTAL)
 
     @property
     def dataset_title(self) -> str:
@@ -180,6 +195,7 @@ def _check(run: RunConfig) -> None:
     if train.max_steps is not None and train.max_steps < 1:
         raise UsageError(f"train.max_steps must be at least 1 or null, got {train.max_steps}")
     check_range(train.validation, "train.validation", 0, 1, open_high=True)
+    check_range(train.ema, "train.ema", 0, 1, open_high=True)
     if train.checkpoint_every < 0:
         raise UsageError(f"train.checkpoint_every must be at least 0 epochs, got {train.checkpoint_every}")
     if train.precision not in PRECISIONS:
@@ -190,6 +206,7 @@ def _check(run: RunConfig) -> None:
     if train.backend not in BACKENDS:
         raise UsageError(f"train.backend must be one of {', '.join(BACKENDS)}, got {train.backend!r}")
     _check_limits(train.limits)
+    _check_objective(run.search.objective)
     if run.rerun not in RERUN:
         raise UsageError(f"rerun must be one of {', '.join(RERUN)}; got {run.rerun!r}")
     if run.threads is not None and not 1 <= run.threads <= MOST_THREADS:
@@ -204,6 +221,15 @@ def _check(run: RunConfig) -> None:
         if not all(isinstance(name, str) for name in names):  # OmegaConf lets a list in a list of strings pass
             raise UsageError(f"{key} must be a list of names, got {names}")
     _check_values(run.to_dict(), "")
+
+
+def _check_objective(names: list[str]) -> None:
+    known = [name for name, one in record.FIELDS.items() if one.kind in record.DTYPES and one.role != "what"]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"search.objective: {name!r} is none of {', '.join(known)}{suggestion(str(name), known)}")
+    if not names:
+        raise UsageError(f"search.objective: name at least one of {', '.join(known)}")
 
 
 def _check_limits(limits: Any) -> None:

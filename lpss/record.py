@@ -147,7 +147,9 @@ EPOCH_FIELDS = (
     "samples_per_second",
 )
 EPOCH_TIMES = ("seconds", "samples_per_second")
-SEALED = ("weights.safetensors", "layers.csv")  # files whose checksums run.json holds
+WEIGHTS, BEST = "weights.safetensors", "best.safetensors"  # after the last epoch; after the best by the validation part
+SEALED = (WEIGHTS, "layers.csv")  # files whose checksums run.json holds
+OPTIONAL = (BEST,)  # the same of those that not every run leaves
 
 
 def changes(earlier: Mapping, now: Mapping) -> list[str]:
@@ -250,8 +252,8 @@ class RunFolder:
         write_text(self.path / "layers.csv", pd.DataFrame(rows, columns=list(LAYER_FIELDS)).to_csv(index=False))
 
     def checksums(self) -> dict[str, str]:
-        """Name -> SHA-256 of the files in `SEALED` that are there."""
-        return {name: checksum(self.path / name) for name in SEALED if (self.path / name).is_file()}
+        """Name -> SHA-256 of the files in `SEALED` and `OPTIONAL` that are there."""
+        return {name: checksum(self.path / name) for name in SEALED + OPTIONAL if (self.path / name).is_file()}
 
     def write_result(self, result: dict) -> None:
         """run.json, last of all; NaN becomes null. Unless the run has failed, its checkpoint has served its purpose."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from lpss.cli import CommandParser, run_command
 from lpss.errors import UsageError
 from lpss.export.formats import FORMATS
+from lpss.record import WEIGHTS
 from lpss.report.render import markdown_table
 from lpss.report.tables import decimals
 
@@ -25,7 +26,7 @@ def _run(args: argparse.Namespace) -> None:
     chosen, run = FORMATS[args.format], Path(args.run).expanduser()
     folder = run if run.is_dir() else run.parent
     output = Path(args.output).expanduser() if args.output else folder / f"net{chosen.suffix}"
-    _check(output, {run, folder / "weights.safetensors", folder / "run.json"}, args.force)
+    _check(output, {run, folder / WEIGHTS, folder / "run.json"}, args.force)
     from lpss.export.load import read  # torch is imported only once the words have been checked
 
     contents = read(run).in_order()

@@ -20,6 +20,7 @@ from lpss.cli.compose import config_folder, register_configs
 from lpss.cli.members import list_members
 from lpss.cli.overrides import hydra_arguments
 from lpss.cli.repeat import repeat
+from lpss.cli.search import check_search, objective, register_resolver
 from lpss.cli.sweep import Workers, count, interruptible, note_status, status_file, stop_requested
 from lpss.config import plain_config
 from lpss.errors import LpssError, UsageError
@@ -29,19 +30,21 @@ log = logging.getLogger("lpss")
 TRACEBACKS = "HYDRA_FULL_ERROR" in os.environ  # Hydra's own switch
 
 
-def job(config: DictConfig) -> float | None:
-    """One run; returns its last accuracy, which sweepers such as Optuna maximise (None for an interrupted one)."""
+def job(config: DictConfig) -> float | list[float] | None:
+    """One run; returns what a sweeper that searches is told of it (None for an interrupted one)."""
     logging.captureWarnings(True)
-    accuracy = None
+    value = None
     with interruptible():
         if not stop_requested():
-            accuracy = _train(config)
-    return accuracy
+            value = _train(config)
+    return value
 
 
-def _train(config: DictConfig) -> float:
+def _train(config: DictConfig) -> float | list[float]:
     try:
         settings = plain_config(config)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            check_search(settings, HydraConfig.get().sweeper)
         from lpss.train.run import run  # torch is imported only once a config has been composed and checked
 
         result = run(settings, bar=sys.stderr.isatty())
@@ -61,7 +64,7 @@ def _train(config: DictConfig) -> float:
         # Neither a traceback nor every exception can be sent from a launcher's process.
         raise LpssError(f"{type(error).__name__}: {error}") from None
     note_status(result["status"])
-    return result["accuracy_last"]
+    return objective(result, settings.search.objective)
 
 
 def main() -> int:
@@ -91,6 +94,7 @@ def _main(argv: list[str]) -> int:
 def _hydra(statuses: Path) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here, where they become one line
     register_configs(sys.argv[1:])
+    register_resolver()
     try:
         with Workers(statuses):
             hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(job)()

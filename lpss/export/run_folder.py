@@ -6,14 +6,12 @@ from lpss.config import plain_config
 from lpss.errors import DataError, LpssError, UsageError
 from lpss.export import safetensors_file
 from lpss.export.contents import Contents
-from lpss.record import FINISHED, RunFolder
+from lpss.record import FINISHED, WEIGHTS, RunFolder
 from lpss.train import sealed
 from lpss.train.build import load_data
 from lpss.train.description import Description
 from lpss.train.resolve import import_plugins, resolve
 from lpss.train.weights import unpack, with_plain_zeros
-
-WEIGHTS = "weights.safetensors"
 
 
 def read(folder: Path) -> Contents:

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lpss.errors import LpssError
+from lpss.record import WEIGHTS
 from lpss.report.names import DATASETS
 
 SOURCE = ["experiment", "dataset", "model", "epochs", "steps", "seed"]  # the first columns of every table
@@ -47,7 +48,7 @@ def weights_of(run: dict) -> dict[str, np.ndarray]:
 
     folder = Path(run["folder"])
     try:
-        tensors = load_file(folder / "weights.safetensors")
+        tensors = load_file(folder / WEIGHTS)
         names = pd.read_csv(folder / "layers.csv", dtype={"layer": str})["layer"]
         return {name: _rows(tensors[f"net.{name}.weight"]) for name in names}
     except (OSError, SafetensorError, KeyError, ValueError) as error:

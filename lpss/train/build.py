@@ -16,8 +16,10 @@ from lpss.optim.gain import keep_scale
 from lpss.optim.groups import layer_p
 from lpss.registries import DATASETS, METHODS
 from lpss.schedules import build_schedule
+from lpss.sparse.average import SparseAverage
 from lpss.sparse.methods import Method
 from lpss.train.backend import Backend
+from lpss.train.best_epoch import BestEpoch
 from lpss.train.compute import ComputeOptions
 from lpss.train.cost import Cost
 from lpss.train.description import Description
@@ -57,6 +59,8 @@ class Parts:
     fingerprints: dict[str, str]
     description: Description
     facts: Mapping[str, Any] | None
+    average: SparseAverage | None
+    best: BestEpoch | None
 
 
 def load_data(run: ResolvedRun, *, download: bool) -> Dataset:
@@ -123,6 +127,8 @@ def build(run: ResolvedRun, processes: Processes = SINGLE_PROCESS) -> Parts:
     cost = Cost(net, method.masks, example, method.gradient_counts)
     p = layer_p(net, config.optimizer.get("p"), exclude=config.sphere.exclude, sparsity=config.sparsity)
     backend = Backend(train, net, method, example, compute, device, processes.size)
+    average = SparseAverage(net, method, train.ema) if train.ema else None
+    kept = net if average is None else average.module
     return Parts(
         device=device,
         compute=compute,
@@ -141,6 +147,8 @@ def build(run: ResolvedRun, processes: Processes = SINGLE_PROCESS) -> Parts:
         fingerprints=prints,
         description=Description.of(config, data),
         facts=data.facts,
+        average=average,
+        best=BestEpoch(kept, method) if train.validation and train.keep_best else None,
     )
 
 

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from lpss.config import RunConfig
 from lpss.errors import DataError, UsageError, reason
+from lpss.record import WEIGHTS
 from lpss.train import sealed
 from lpss.train.weights import unpack
-
-WEIGHTS = "weights.safetensors"
 
 
 def find_weights(config: RunConfig) -> Path | None:

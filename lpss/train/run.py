@@ -5,7 +5,7 @@ from contextlib import nullcontext, suppress
 
 from lpss.config import RunConfig
 from lpss.errors import LpssError
-from lpss.record import DIVERGED, ENDED, FAILED, FINISHED, RUNNING, RunFolder, changes
+from lpss.record import BEST, DIVERGED, ENDED, FAILED, FINISHED, RUNNING, WEIGHTS, RunFolder, changes
 from lpss.train import checkpoint
 from lpss.train.build import Parts, build, load_data
 from lpss.train.distributed import Processes, join_processes
@@ -123,6 +123,8 @@ class Session:
             parts.eval_batches,
             parts.cost,
             backend=parts.backend,
+            average=parts.average,
+            best=parts.best,
             epochs=parts.epochs,
             total_steps=parts.total_steps,
             processes=processes,
@@ -151,6 +153,7 @@ class Session:
                 status = DIVERGED
                 log.warning("%s: %s", self.run.label, error)
             self.parts.backend.undo()
+            self._take_average()
             self.parts.method.repair()  # what is reported and saved is what the masks say
             result = self.result(status)
             if self.processes.is_main:
@@ -166,8 +169,13 @@ class Session:
     def _write(self, result: dict) -> dict:
         self.folder.write_metrics(self.trainer.progress.rows)
         self.folder.write_layers(layer_rows(self.parts.method, self.parts.p))
-        weights = self.folder.path / "weights.safetensors"
-        save_weights(weights, self.parts.net, self.parts.method, self.parts.description)
+        self._save_weights(WEIGHTS)
+        if self.parts.best is not None and self.parts.best.epoch is not None:
+            self.parts.best.weights.restore()
+            self._take_average()
+            self._save_weights(BEST)
+        else:
+            (self.folder.path / BEST).unlink(missing_ok=True)  # of an earlier training
         result = result | {"files": self.folder.checksums()}
         self.folder.write_result(result)
         log.info(
@@ -181,6 +189,15 @@ class Session:
             self.folder.path,
         )
         return result
+
+    def _take_average(self) -> None:
+        """Of a run that averages its weights, put the average into the net."""
+        if self.parts.average is not None:
+            self.parts.net.load_state_dict(self.parts.average.module.state_dict())
+
+    def _save_weights(self, name: str) -> None:
+        parts = self.parts
+        save_weights(self.folder.path / name, parts.net, parts.method, parts.description)
 
     def _after_step(self) -> None:
         if self.interrupts.received is not None:

@@ -12,7 +12,9 @@ from typing import Protocol
 import torch
 from tqdm import tqdm
 
+from lpss.sparse.average import SparseAverage
 from lpss.sparse.explored import Explored
+from lpss.train.best_epoch import BestEpoch
 from lpss.train.cost import Cost
 from lpss.train.distributed import SINGLE_PROCESS, Processes
 from lpss.train.evaluate import evaluate
@@ -127,6 +129,8 @@ class Trainer:
         batches: see `Batches`. schedule: training progress in [0, 1] -> factor on every group's learning rate.
         eval_batches: yields (x, y) to evaluate on after every epoch.
         cost: counts FLOPs. backend: how the net computes, which a checkpoint must hold, too.
+        average: of the net's weights over the steps, which is evaluated in the net's place.
+        best: keeps the weights of the best epoch.
         processes: those that share the run; each gives its own part of every batch.
         bar, label: whether to show a progress bar, and what it says.
         after_step, after_epoch: called at every step, and when `progress` holds a new row: a run may be saved and left.
@@ -143,6 +147,8 @@ class Trainer:
         cost: Cost,
         *,
         backend: Stateful | None = None,
+        average: SparseAverage | None = None,
+        best: BestEpoch | None = None,
         epochs: int,
         total_steps: int,
         processes: Processes = SINGLE_PROCESS,
@@ -151,7 +157,7 @@ class Trainer:
         after_step: Callable[[], None] = lambda: None,
         after_epoch: Callable[[], None] = lambda: None,
     ):
-        self.step, self.cost = step, cost
+        self.step, self.cost, self.average, self.best = step, cost, average, best
         self.batches, self.schedule, self.eval_batches = batches, schedule, eval_batches
         self.epochs, self.total_steps, self.processes = epochs, total_steps, processes
         self.bar, self.label = bar, label
@@ -171,8 +177,8 @@ class Trainer:
             "history": self.history,
             "random": RandomState(),
         }
-        if backend is not None:
-            self.components["backend"] = backend
+        optional = {"backend": backend, "average": average, "best": best}
+        self.components |= {name: component for name, component in optional.items() if component is not None}
 
     def state_dict(self) -> dict[str, dict]:
         """Component -> its state."""
@@ -214,6 +220,8 @@ class Trainer:
         for x, y in todo:
             update, dense_backward = method.should_update(), method.dense_backward
             step(x, y, self.schedule(method.schedule_progress(progress.step)))
+            if self.average is not None:
+                self.average.update_parameters(step.net)
             self.cost.step(dense_backward, method.extra_backwards)
             if update or not progress.step:
                 self.explored.note()
@@ -248,8 +256,9 @@ class Trainer:
         step, progress, processes = self.step, self.progress, self.processes
         loss, correct = (processes.all_reduce(step.totals().clone()) / processes.size).tolist()
         seconds = progress.epoch_seconds
-        processes.same_buffers(step.net)
-        eval_loss, eval_accuracy = evaluate(step.net, self.eval_batches(), processes)
+        net = step.net if self.average is None else self.average.module
+        processes.same_buffers(net)
+        eval_loss, eval_accuracy = evaluate(net, self.eval_batches(), processes)
         progress.rows.append(
             {
                 "epoch": progress.epoch + 1,
@@ -266,6 +275,8 @@ class Trainer:
                 "samples_per_second": round(progress.epoch_samples * processes.size / seconds, 1),
             }
         )
+        if self.best is not None:
+            self.best.note(progress.rows[-1])
         progress.epoch += 1
         progress.epoch_step = progress.epoch_samples = 0
         progress.epoch_seconds = 0.0
