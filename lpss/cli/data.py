@@ -1,4 +1,4 @@
-"""`lpss-data`: list the data sets and whether they are on disk and intact, and fetch those that are not."""
+"""lpss-data: list the data sets and whether they are on disk and intact, and fetch those that are not."""
 
 import argparse
 import sys

@@ -19,7 +19,7 @@ LEGEND = "Bytes of the file include biases and the like; per weight: divided by 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns its exit code (see `run_command`)."""
-    return run_command("lpss-export", lambda: _run(_parser().parse_args(argv)))
+    return run_command("lpss-export", lambda: _run(parser().parse_args(argv)))
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -60,7 +60,7 @@ def _sizes(masks, nbytes: int) -> list[str]:
     return [f"{weights:,}", decimals(1 - active / weights, 3), f"{nbytes:,}", decimals(nbytes / weights, 3)]
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     formats = "; ".join(f"{name}: {one.description}" for name, one in FORMATS.items())
     parser = CommandParser("lpss-export", description=DESCRIPTION + f"Formats: {formats}.")
     add = parser.add_argument

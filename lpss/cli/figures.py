@@ -25,7 +25,7 @@ FORMATS = (".png", ".pdf")
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns 1 if a run failed, else the exit code of `run_command`."""
-    return run_command("lpss-figures", lambda: _run(_parser().parse_intermixed_args(argv)))
+    return run_command("lpss-figures", lambda: _run(parser().parse_intermixed_args(argv)))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -109,7 +109,7 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = CommandParser("lpss-figures", description=DESCRIPTION)
     add = parser.add_argument
     add("words", nargs="*", metavar="FIGURE | KEY=VALUE", help=f"all or {', '.join(FIGURES)}; settings of all runs")

@@ -16,7 +16,7 @@ each data set, sparsity, method and differing setting. The table goes to stdout,
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns its exit code (see `run_command`)."""
-    return run_command("lpss-table", lambda: _run(_parser().parse_args(argv)))
+    return run_command("lpss-table", lambda: _run(parser().parse_args(argv)))
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -60,7 +60,7 @@ def _remarks(runs) -> None:
             print(f"lpss-table: {state}, not averaged: {folder}", file=sys.stderr)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = CommandParser("lpss-table", description=DESCRIPTION)
     add = parser.add_argument
     add(

@@ -22,7 +22,7 @@ _largest_p = cache(largest_p)  # the same in every row of one fan-in and law
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns its exit code (see `run_command`)."""
-    return run_command("lpss-theory", lambda: _run(_parser().parse_args(argv)))
+    return run_command("lpss-theory", lambda: _run(parser().parse_args(argv)))
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -58,7 +58,7 @@ def _legend(args: argparse.Namespace) -> str:
     return text
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = CommandParser("lpss-theory", description=DESCRIPTION)
     add = parser.add_argument
     add("--d", type=int, nargs="+", required=True, help="fan-ins, at least 2")
