@@ -1,4 +1,4 @@
-"""A tour in three minutes: a csv file -> a sweep -> a table and a report -> predictions for new rows -> an exported net.
+"""A tour in three minutes: a csv file -> a sweep -> table and report -> predictions for new rows -> an exported net.
 
     python scripts/tour.py [FOLDER]       # make tour; FOLDER (outputs/tour) gets all files
 
@@ -38,11 +38,7 @@ def run(*words: str) -> None:
 def best(runs: Path, method: str) -> str:
     """The folder of the method's run that is most accurate on its validation part."""
     records = {file.parent: json.loads(file.read_text()) for file in runs.rglob("run.json")}
-    return str(
-        max((record["accuracy_last"], str(folder)) for folder, record in records.items() if record["method"] == method)[
-            1
-        ]
-    )
+    return str(max((run["accuracy_last"], folder) for folder, run in records.items() if run["method"] == method)[1])
 
 
 def main() -> None:
@@ -59,9 +55,7 @@ def main() -> None:
     run("lpss", "runs", "list", str(runs), "--where", "method=lpss", "--sort", "-accuracy_last", "--limit", "3")
     run("lpss", "report", str(runs), "-o", f"{folder}/report.html", "--title", "Tumours")
     chosen = best(runs, "lpss")
-    print(
-        "\nClasses of new rows, by the sparse net and its own preprocessing: the table it was trained with is not needed."
-    )
+    print("\nClasses of new rows by the sparse net, which prepares them itself: mine.csv is not needed any more.")
     run("lpss", "predict", chosen, f"{folder}/new.csv", "--output", f"{folder}/predictions.csv", "--keep", "patient")
     print("".join((folder / "predictions.csv").read_text().splitlines(keepends=True)[:5]), end="")
     print("\nA file of the net for elsewhere: its active weights alone.")
