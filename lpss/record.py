@@ -21,7 +21,9 @@ from lpss.files import checksum, write_text
 
 SCHEMA = 1
 FINISHED, DIVERGED, FAILED, RUNNING = "finished", "diverged", "failed", "running"
+INTERRUPTED = "interrupted"  # begun and not ended, and nobody is training it
 ENDED = (FINISHED, DIVERGED)  # what training again would lead to again
+PATIENCE = 0.2  # s: whoever only asks whether the lock is held has it for a moment
 
 
 # --- fields: how a value of run.json, or a cell of results.csv, becomes a cell of a table ---------------------------
@@ -150,6 +152,17 @@ EPOCH_TIMES = ("seconds", "samples_per_second")
 SEALED = ("weights.safetensors", "layers.csv")  # files whose checksums run.json holds
 
 
+def described(config: Mapping) -> dict:
+    """The fields of a record that config.yaml gives. Raises LookupError, TypeError for the config of something else."""
+    return {
+        "experiment": config["experiment_name"],
+        **{group: config[group]["name"] for group in ("dataset", "model", "method", "optimizer")},
+        "sparsity": config["sparsity"],
+        "seed": config["seed"],
+        "evaluated_on": "validation" if config["train"]["validation"] else "test",
+    }
+
+
 def changes(earlier: Mapping, now: Mapping) -> list[str]:
     """What of `where` two records differ in, as "threads 1 -> 2"; fields that one of them lacks are left out."""
     lines = []
@@ -210,7 +223,7 @@ class RunFolder:
         The system frees the lock when the process ends, however it ends. Raises LpssError where the folder cannot be
         used.
         """
-        lock = FileLock(self.path / ".lock", timeout=0)
+        lock = FileLock(self.path / ".lock", timeout=PATIENCE)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire()
@@ -223,6 +236,19 @@ class RunFolder:
             yield True
         finally:
             lock.release()
+
+    def is_locked(self) -> bool:
+        """Whether a process is training the run. Asking needs no right to write, and stops nobody from training."""
+        from fcntl import LOCK_NB, LOCK_SH, flock  # POSIX has it
+
+        try:
+            with open(self.path / ".lock", "rb") as file:
+                flock(file, LOCK_SH | LOCK_NB)  # the lock of FileLock, but one that several may have at once
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def remove_leftovers(self) -> None:
         """Delete what a process that was killed had not finished writing; call it under the lock."""
