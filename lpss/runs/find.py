@@ -47,7 +47,9 @@ def find_run(word: str, paths: Sequence[str]) -> Run:
     Raises UsageError where there is none, or several.
     """
     if os.path.exists(path := os.path.expanduser(word)) and not path.endswith(".csv"):
-        found, where = Places([path]).runs(), f"in {word}"
+        places, where = Places([path]), f"in {word}"
+        below = places.runs()
+        found = [run for run in below if run.folder == places.roots[0].as_posix()] or below
     else:
         found = [run for run in Places(paths).runs() if str(run.cells["config_hash"] or "").startswith(word)]
         where = f"with a hash that begins so, in {', '.join(map(str, paths))}"

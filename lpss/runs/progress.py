@@ -37,7 +37,7 @@ def progress(run: Run, now: float | None = None) -> Progress:
 
 
 def _trainings(run: Run) -> int:
-    """How many trainings of `train.epochs` make the run; only a class that has several is imported, and torch with it."""
+    """How many trainings of `train.epochs` make the run; only a class that has several is imported, with torch."""
     member = METHODS.members.get(run.cells["method"])
     if member is None or not member.several:
         return 1
