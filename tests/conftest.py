@@ -41,8 +41,8 @@ def composed(tmp_path):
 
 @pytest.fixture
 def run_folder(tmp_path):
-    """run_folder(status, folder=..., settings={"train.epochs": 5}, seed=..., ...) -> the folder, below tmp_path/outputs,
-    of a run that has ended so, or with None has not; the other words are fields of its record."""
+    """run_folder(status, folder=..., settings={"train.epochs": 5}, seed=0, ...) -> folder below tmp_path/outputs, of a
+    run that has ended so, or with None has not; the other words are fields of its record."""
     made = count()
 
     def write(status="finished", folder=None, settings=None, **fields) -> Path:

@@ -4,6 +4,7 @@ import argparse
 import shutil
 import sys
 import time
+from contextlib import suppress
 
 from lpss.cli import CommandParser, print_error, run_command
 from lpss.errors import UsageError
@@ -146,15 +147,16 @@ def _words(text: str) -> list[str]:
 
 
 def _count(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    if not 0.1 <= (number := float(text)) <= 86400:
-        raise ValueError
-    return number
+    with suppress(ValueError):
+        if 0.1 <= (number := float(text)) <= 10**6:
+            return number
+    raise argparse.ArgumentTypeError(f"must be a number of seconds of at least 0.1, got {text!r}")
 
 
 def _parser() -> argparse.ArgumentParser:
