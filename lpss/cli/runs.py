@@ -112,6 +112,7 @@ def _agreed(sizes: dict[Run, int]) -> bool:
     print(f"Delete {runs_text(len(sizes))}, {size_text(sum(sizes.values()))}? [y/N] ", end="", flush=True)
     answer = sys.stdin.readline() if sys.stdin else ""
     if not answer:
+        print()
         raise UsageError("delete: nobody answers; --yes deletes without asking")
     return answer.strip().lower() in ("y", "yes")
 
