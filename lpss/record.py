@@ -149,6 +149,7 @@ EPOCH_FIELDS = (
     "samples_per_second",
 )
 EPOCH_TIMES = ("seconds", "samples_per_second")
+LEFTOVERS = ".?*.?*"  # names of files that a process that was killed had not finished writing
 SEALED = ("weights.safetensors", "layers.csv")  # files whose checksums run.json holds
 
 
@@ -252,7 +253,7 @@ class RunFolder:
 
     def remove_leftovers(self) -> None:
         """Delete what a process that was killed had not finished writing; call it under the lock."""
-        for path in self.path.glob(".?*.?*"):
+        for path in self.path.glob(LEFTOVERS):
             path.unlink(missing_ok=True)
 
     def set_aside(self) -> None:

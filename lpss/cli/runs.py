@@ -4,6 +4,7 @@ import argparse
 import shutil
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 
 from lpss.cli import CommandParser, print_error, run_command
@@ -31,7 +32,12 @@ several values, ~ means contains, < <= > >= compare numbers or dates; names are 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns its exit code (see `run_command`)."""
-    return run_command(PROGRAM, lambda: _run(_parser().parse_args(_joined(sys.argv[1:] if argv is None else argv))))
+    return run_command(PROGRAM, lambda: _run(sys.argv[1:] if argv is None else argv))
+
+
+def _run(words: list[str]) -> int | None:
+    args = _parser().parse_args(_joined(words))
+    return args.command(args)
 
 
 def _joined(words: list[str]) -> list[str]:
@@ -40,10 +46,6 @@ def _joined(words: list[str]) -> list[str]:
         if word == "--sort" and after.startswith("-"):
             return [*words[:at], f"--sort={after}", *words[at + 2 :]]
     return words
-
-
-def _run(args: argparse.Namespace) -> int | None:
-    return args.command(args)
 
 
 def _list(args: argparse.Namespace) -> None:
@@ -92,7 +94,7 @@ def _forget(args: argparse.Namespace) -> int:
     return int(len(forgotten) < len(chosen))
 
 
-def _done(outcomes) -> list[Run]:
+def _done(outcomes: Iterable[tuple[Run, str]]) -> list[Run]:
     """The runs with which it went well; the others are named, with the reason."""
     done = []
     for run, problem in outcomes:
@@ -164,38 +166,34 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(PROGRAM, description=DESCRIPTION)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=argparse.ArgumentParser)
 
-    def add(name, command, help, *positional, chosen=True):
+    def add(name, command, help, *runs, tables=False):
         one = commands.add_parser(name, help=help, description=help)
-        for word in positional:
-            one.add_argument(word, metavar="RUN", help="its folder or run.json, or the start of its config_hash")
-        held = "folders that hold runs at any depth" + ("" if command in ONLY_FOLDERS else ", or a results.csv")
-        one.add_argument("paths", nargs="*", default=["outputs"], metavar="FOLDER", help=f"{held} (default: outputs)")
-        if chosen:
+        for run in runs:
+            one.add_argument(run, metavar="RUN", help="its folder or run.json, or the start of its config_hash")
+        held = f"folders that hold runs at any depth{', or a results.csv' if tables else ''} (default: outputs)"
+        one.add_argument("paths", nargs="*", default=["outputs"], metavar="FOLDER", help=held)
+        if not runs:
             one.add_argument("--where", action="append", default=[], metavar="TERMS", help=WHERE)
         one.set_defaults(command=command)
         return one.add_argument
 
-    option = add("list", _list, "list runs")
+    option = add("list", _list, "list runs", tables=True)
     option("--sort", default="", metavar="NAMES", help="by these, from the largest with a - before the name")
     option("--columns", default="", metavar="NAMES", help=f"default: {','.join(BRIEF)}; in csv and json all fields")
     option("--limit", type=_count, metavar="N", help="only the first N")
     option("--format", choices=FORMATS, default="text", help="default: text")
-    add("show", _show, "show all that is known of a run", "run", chosen=False)
-    add("diff", _diff, "what differs between two runs: settings, results, layers", "first", "second", chosen=False)
+    add("show", _show, "show all that is known of a run", "run", tables=True)
+    add("diff", _diff, "what differs between two runs: settings, results, layers", "first", "second", tables=True)
     option = add("delete", _delete, "delete the runs that --where chooses, or whose own folders are given")
     option("--yes", action="store_true", help="without asking")
     add("forget", _forget, "take the record from diverged and failed runs, so that they are trained again")
     add("disk", _disk, "what runs take on the disk")
     option = add("watch", _watch, "follow a sweep that is running")
-    option(
-        "--total", type=_count, metavar="N", help="how many runs it has: says when all will have ended, and ends then"
-    )
+    option("--total", type=_count, metavar="N", help="how many runs it has, for the time until all have ended")
     option("--every", type=_seconds, default=2, metavar="SECONDS", help="default: 2")
     option("--once", action="store_true", help="print how far it is and end, as where the output is no terminal")
     return parser
 
-
-ONLY_FOLDERS = (_delete, _forget, _disk, _watch)
 
 if __name__ == "__main__":
     sys.exit(main())

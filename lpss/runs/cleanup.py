@@ -47,7 +47,7 @@ def _locked(run: Run, folder: RunFolder, act: Callable[[RunFolder], str]) -> str
         if not mine:
             return "it is being trained"
         now = read(folder.path)
-        if now is None or {**now, "status": run.status} != run.cells or now["status"] not in (None, run.status):
+        if now != {**run.cells, "status": run.status if run.is_over else None}:
             return "it has changed since it was listed"
         return act(folder)
 

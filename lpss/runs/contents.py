@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-LEFTOVER = ".?*.?*"  # what a killed process had not finished writing: see lpss.files.write_atomically
+from lpss.record import LEFTOVERS
+
 KINDS = {
     "run.json": "records",
     "config.yaml": "records",
@@ -16,7 +17,7 @@ KINDS = {
     "weights.safetensors": "weights",
     "checkpoint.pt": "checkpoints",
     "net.*": "exports",  # of lpss-export
-    LEFTOVER: "leftovers",
+    LEFTOVERS: "leftovers",
     ".lock": "locks",
 }
 

@@ -22,7 +22,8 @@ Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, whe
 
 
 def scan(root: Path) -> Iterator[tuple[str, list]]:
-    """The folders at or below `root` that may hold a run, relative to it, with the `marks` of what they say of it.
+    """The folders at or below `root` that may hold a run, relative to it, each with the marks of run.json and
+    config.yaml: times (ns), size and inode, or None.
 
     Links to folders are not followed. A folder that cannot be read is skipped, with a logged warning that names it.
     """
@@ -43,12 +44,8 @@ def scan(root: Path) -> Iterator[tuple[str, list]]:
             yield folder, [_mark(found.get(name)) for name in ("run.json", "config.yaml")]
 
 
-def marks(folder: Path) -> list:
-    """What changes whenever run.json or config.yaml does."""
-    return [_mark(folder / name) for name in ("run.json", "config.yaml")]
-
-
-def _mark(file: os.DirEntry | Path | None) -> list[int] | None:
+def _mark(file: os.DirEntry | None) -> list[int] | None:
+    """What changes whenever the file does; None where it is not there."""
     with suppress(OSError):
         if file is not None:
             facts = file.stat()

@@ -23,17 +23,23 @@ class Progress:
 
 def progress(run: Run, now: float | None = None) -> Progress:
     """How far the run is; now: seconds since 1970, the clock's if None."""
-    train = run.config.get("train", {})
-    total = train.get("epochs", 0) * _trainings(run)
+    total, steps = (_setting(run, f"train.{name}") for name in ("epochs", "max_steps"))
+    total *= _trainings(run)
     rows, written, begun = _epochs(Path(run.folder))
     if not rows:
         return Progress(0, total)
-    last, steps = rows[-1], train.get("max_steps")
+    last = rows[-1]
     if steps:
         total = min(total, math.ceil(steps * last["epoch"] / last["step"]))
     pace = _pace([row["seconds"] for row in rows], written - begun)
     left = (total - last["epoch"]) * pace - ((time.time() if now is None else now) - written)
     return Progress(int(last["epoch"]), total, max(0.0, left), last["eval_accuracy"])
+
+
+def _setting(run: Run, name: str) -> int:
+    """A whole number; 0 for null, and for what training would refuse."""
+    value = run.get(name)
+    return value if isinstance(value, int) else 0
 
 
 def _trainings(run: Run) -> int:

@@ -69,6 +69,12 @@ def test_methods_of_several_trainings_say_so():
     assert several == {name for name, member in METHODS.members.items() if member.several} != set()
 
 
+@pytest.mark.parametrize("epochs", ["many", None, [3]])
+def test_settings_that_make_no_sense_are_no_error(training, epochs):
+    run, _ = training(4, 10.0, BEGUN + 60, settings={"train.epochs": epochs})
+    assert progress(run).total == 0
+
+
 def test_a_plugins_method_has_one(training):
     run, _ = training(4, 10.0, BEGUN + 60, method="of_a_plugin")
     assert progress(run).total == 20
