@@ -129,8 +129,8 @@ class RunConfig:
 
     @property
     def dataset_title(self) -> str:
-        """What tables and folders call the data set: its name, or the title of data of one's own."""
-        return self.dataset.get("title") or self.dataset["name"]
+        """What tables and folders call the data set."""
+        return record.dataset_title(self.dataset)
 
     def to_dict(self) -> dict:
         """Plain nested dicts, as saved in config.yaml and run.json."""

@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old content or the new, never half of it."""
+"""Files: written so that a reader sees the old content or the new, never half of it; checksums, sizes."""
 
 import hashlib
 import os
@@ -68,3 +68,10 @@ def _sha256(file) -> str:  # Python 3.10
     while block := file.read(2**20):
         digest.update(block)
     return digest.hexdigest()
+
+
+def size_text(count: int) -> str:
+    """A number of bytes in a readable unit: 5.7 MB."""
+    power = min((len(str(count)) - 1) // 3, 3)
+    value = count / 1000**power
+    return f"{value:.{1 if power and value < 10 else 0}f} {('B', 'kB', 'MB', 'GB')[power]}"

@@ -21,7 +21,9 @@ from lpss.files import checksum, write_text
 
 SCHEMA = 1
 FINISHED, DIVERGED, FAILED, RUNNING = "finished", "diverged", "failed", "running"
+INTERRUPTED = "interrupted"  # begun and not ended, and nobody is training it
 ENDED = (FINISHED, DIVERGED)  # what training again would lead to again
+PATIENCE = 0.2  # s: whoever only asks whether the lock is held has it for a moment
 
 
 # --- fields: how a value of run.json, or a cell of results.csv, becomes a cell of a table ---------------------------
@@ -148,8 +150,26 @@ EPOCH_FIELDS = (
 )
 EPOCH_TIMES = ("seconds", "samples_per_second")
 WEIGHTS, BEST = "weights.safetensors", "best.safetensors"  # after the last epoch; after the best by the validation part
+LEFTOVERS = ".?*.?*"  # names of files that a process that was killed had not finished writing
 SEALED = (WEIGHTS, "layers.csv")  # files whose checksums run.json holds
 OPTIONAL = (BEST,)  # the same of those that not every run leaves
+
+
+def dataset_title(settings: Mapping) -> str:
+    """What tables and folders call a data set: its name, or the title of data of one's own."""
+    return settings.get("title") or settings["name"]
+
+
+def described(config: Mapping) -> dict:
+    """The fields of a record that config.yaml gives. Raises LookupError, TypeError for the config of something else."""
+    return {
+        "experiment": config["experiment_name"],
+        "dataset": dataset_title(config["dataset"]),
+        **{group: config[group]["name"] for group in ("model", "method", "optimizer")},
+        "sparsity": config["sparsity"],
+        "seed": config["seed"],
+        "evaluated_on": "validation" if config["train"]["validation"] else "test",
+    }
 
 
 def changes(earlier: Mapping, now: Mapping) -> list[str]:
@@ -212,7 +232,7 @@ class RunFolder:
         The system frees the lock when the process ends, however it ends. Raises LpssError where the folder cannot be
         used.
         """
-        lock = FileLock(self.path / ".lock", timeout=0)
+        lock = FileLock(self.path / ".lock", timeout=PATIENCE)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire()
@@ -226,9 +246,22 @@ class RunFolder:
         finally:
             lock.release()
 
+    def is_locked(self) -> bool:
+        """Whether a process is training the run. Asking needs no right to write, and stops nobody from training."""
+        from fcntl import LOCK_NB, LOCK_SH, flock  # POSIX has it
+
+        try:
+            with open(self.path / ".lock", "rb") as file:
+                flock(file, LOCK_SH | LOCK_NB)  # the lock of FileLock, but one that several may have at once
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
     def remove_leftovers(self) -> None:
         """Delete what a process that was killed had not finished writing; call it under the lock."""
-        for path in self.path.glob(".?*.?*"):
+        for path in self.path.glob(LEFTOVERS):
             path.unlink(missing_ok=True)
 
     def set_aside(self) -> None:

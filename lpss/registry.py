@@ -36,7 +36,8 @@ from lpss.options import make_options, without_later
 
 T = TypeVar("T", bound=type)
 LAST = 1000  # the order of a member that has none
-FACTS = ("label", "reference", "order", "reading_of", "kind", "drops", "grows", "use")  # class attributes, literals
+# Class attributes, literals.
+FACTS = ("label", "reference", "order", "reading_of", "kind", "drops", "grows", "use", "several")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Member:
     """What is known of a member without importing it.
 
     reading_of: of which member it is another reading. Of methods: kind, when their nets are sparse
-    (lpss/sparse/methods/base.py); drops, grows: which connections; use: when to take it.
+    (lpss/sparse/methods/base.py); drops, grows: which connections; use: when to take it;
+    several: a run of it is several trainings (`Method.trainings`).
     """
 
     name: str
@@ -59,6 +61,7 @@ class Member:
     drops: str = ""
     grows: str = ""
     use: str = ""
+    several: bool = False
 
 
 class Registry(MutableMapping):

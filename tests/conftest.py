@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,35 @@ def composed(tmp_path):
         return config
 
     return build
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """run_folder(status, folder=..., settings={"train.epochs": 5}, seed=0, ...) -> folder below tmp_path/outputs, of a
+    run that has ended so, or with None has not; the other words are fields of its record."""
+    made = count()
+
+    def write(status="finished", folder=None, settings=None, **fields) -> Path:
+        record = {"dataset": "digits", "model": "mlp", "method": "set", "optimizer": "sgd", "sparsity": 0.9, "seed": 0}
+        record |= {"accuracy_last": 0.9, "wall_time_s": 60.0, "epochs": 20} | fields
+        config = {name: {"name": record[name]} for name in ("dataset", "model", "method", "optimizer")}
+        config |= {"sparsity": record["sparsity"], "seed": record["seed"], "experiment_name": record.get("experiment")}
+        config["train"] = {"epochs": 20, "max_steps": None, "validation": 0.0}
+        for key, value in (settings or {}).items():
+            group, _, name = key.rpartition(".")
+            (config.setdefault(group, {}) if group else config)[name] = value
+        digits = f"{next(made):012x}"
+        name = folder or f"digits-mlp/{record['method']}-s{record['sparsity']:g}/seed{record['seed']}-{digits}"
+        path = tmp_path / "outputs" / name
+        path.mkdir(parents=True)
+        (path / "config.yaml").write_text(json.dumps(config))  # which is YAML, too
+        (path / ".lock").touch()
+        if status:
+            record = {"schema": 1, "status": status, "config_hash": digits, "config": config} | record
+            (path / "run.json").write_text(json.dumps(record))
+        return path
+
+    return write
 
 
 class Forks:

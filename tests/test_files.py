@@ -1,11 +1,11 @@
-"""Atomic writing: completely or not at all."""
+"""Atomic writing: completely or not at all; sizes in words."""
 
 import os
 
 import pytest
 
 from lpss.errors import LpssError
-from lpss.files import checksum, write_atomically, write_text
+from lpss.files import checksum, size_text, write_atomically, write_text
 
 
 def test_folders_are_made_and_text_is_written(tmp_path):
@@ -56,3 +56,18 @@ def test_a_link_keeps_pointing_to_the_file_that_is_replaced(tmp_path):
 def test_checksum(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert checksum(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (3, "3 B"),
+        (999, "999 B"),
+        (1_000, "1.0 kB"),
+        (33_671, "34 kB"),
+        (5_977_458, "6.0 MB"),
+        (15 * 10**8, "1.5 GB"),
+    ],
+)
+def test_sizes_as_people_write_them(count, text):
+    assert size_text(count) == text

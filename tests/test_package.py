@@ -85,6 +85,7 @@ def test_every_command_of_an_installed_wheel_works(installed):
     assert "outputs" in installed("lpss-train", "--cfg", "job", "experiment=table4_best/letter", "method=set")
     installed("lpss-train", "-m", "dataset=digits", "method=lpss,static", *FEW)
     assert "| Digits" in installed("lpss-table")
+    assert installed("lpss-runs", "list").count("finished") == 2
     (run,) = installed.work.glob("outputs/*/lpss-*/*")
     assert "| the file | npz" in installed("lpss-export", str(run), "--format", "npz")
     assert "digits" in installed("lpss-data")

@@ -66,6 +66,9 @@ def _with_files(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     for action in parser._actions:
         if action.metavar in FILES:
             action.complete = shtab.FILE
+        elif isinstance(action, argparse._SubParsersAction):
+            for one in action.choices.values():
+                _with_files(one)
     return parser
 
 

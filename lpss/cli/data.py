@@ -10,6 +10,7 @@ from lpss.data import DATASETS, default_root
 from lpss.data.sources import Status, expanded
 from lpss.data.store import readable
 from lpss.errors import DataError, LpssError
+from lpss.files import size_text
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,13 +21,6 @@ def parser() -> argparse.ArgumentParser:
     fetch.add_argument("names", nargs="+", metavar="NAME")
     fetch.add_argument("--root", type=Path, default=argparse.SUPPRESS, help="the data folder")
     return top
-
-
-def size(count: int) -> str:
-    """A number of bytes in a readable unit: 5.7 MB."""
-    power = min((len(str(count)) - 1) // 3, 3)
-    value = count / 1000**power
-    return f"{value:.{1 if power and value < 10 else 0}f} {('B', 'kB', 'MB', 'GB')[power]}"
 
 
 def show(root: Path) -> None:
@@ -41,7 +35,7 @@ def show(root: Path) -> None:
                 status = source.status(root)
         except DataError as error:
             status = Status("unreadable", 0, str(error))
-        shown = size(status.size) if status.size else "-"
+        shown = size_text(status.size) if status.size else "-"
         print(f"{name:15}{status.state:10}{shown:>8}  {source.licence:31}{source.origin}")
         if status.detail:
             print(f"{'':15}{status.detail}")

@@ -5,12 +5,12 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from lpss.errors import UsageError, suggestion
+from lpss.errors import UsageError, reason, suggestion
 from lpss.files import write_text
 from lpss.record import DTYPES, FIELDS, LAYER_FIELDS, SCHEMA, read_layers, text
 
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 COLUMNS = {"folder": text} | {name: field.kind for name, field in FIELDS.items()}
 # A results.csv need not have these: earlier versions did not record them.
 LATE = [name for name, field in FIELDS.items() if field.late]
+UNREADABLE = (OSError, ValueError, TypeError, OverflowError, RecursionError)  # what a file that is no record raises
 RUN_COLUMNS = [
     *("folder", "experiment", "dataset", "model", "method", "sparsity", "seed"),
     *("evaluated_on", "status", "config_hash", "config"),
@@ -79,7 +80,7 @@ def layers_of(runs: pd.DataFrame) -> pd.DataFrame:
         try:
             part = read_layers(folder)
         except (OSError, ValueError, KeyError) as error:
-            log.warning("skipped %s: %s", folder / "layers.csv", _line(error))
+            log.warning("skipped %s: %s", folder / "layers.csv", reason(error))
             continue
         if part is not None:
             parts.append(part.assign(**run)[RUN_COLUMNS + list(LAYER_FIELDS)])
@@ -91,18 +92,23 @@ def _listed(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     return [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
 
 
+def read_run(file: Path) -> dict:
+    """The row of a run.json. Raises one of `UNREADABLE` where it is not the record of a run."""
+    run = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(run, dict) or not {"schema", "status", "dataset", "method"} <= run.keys():
+        raise ValueError("not the record of a run")
+    if run["schema"] != SCHEMA:
+        raise ValueError(f"its schema is {run['schema']!r}, this version reads {SCHEMA}")
+    if unknown := sorted(run.keys() - FIELDS.keys() - {"schema"}):
+        log.warning("%s: left out what this version does not know: %s", file, ", ".join(unknown))
+    return row_of({**run, "folder": file.parent.as_posix()})
+
+
 def _read_run(file: Path) -> dict | None:
     try:
-        run = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(run, dict) or not {"schema", "status", "dataset", "method"} <= run.keys():
-            raise ValueError("not the record of a run")
-        if run["schema"] != SCHEMA:
-            raise ValueError(f"its schema is {run['schema']!r}, this version reads {SCHEMA}")
-        if unknown := sorted(run.keys() - FIELDS.keys() - {"schema"}):
-            log.warning("%s: left out what this version does not know: %s", file, ", ".join(unknown))
-        return _row({**run, "folder": file.parent.as_posix()})
-    except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        log.warning("skipped %s: %s", file, _line(error))
+        return read_run(file)
+    except UNREADABLE as error:
+        log.warning("skipped %s: %s", file, reason(error))
 
 
 def _read_results(file: Path) -> list[dict]:
@@ -112,12 +118,13 @@ def _read_results(file: Path) -> list[dict]:
             lacking = [name for name in COLUMNS if name not in (reader.fieldnames or ()) and name not in LATE]
             if lacking:
                 raise UsageError(f"{file} is not a results.csv of lpss-table: it has no column {lacking[0]!r}")
-            return [_row(row) for row in reader]
+            return [row_of(row) for row in reader]
     except (OSError, ValueError, OverflowError, RecursionError, csv.Error) as error:
-        raise UsageError(f"{file} cannot be read: {_line(error)}") from error
+        raise UsageError(f"{file} cannot be read: {reason(error)}") from error
 
 
-def _row(record: dict) -> dict:
+def row_of(record: Mapping) -> dict:
+    """A cell for each of `COLUMNS`. Raises ValueError, TypeError, OverflowError for a value of another kind."""
     return {name: convert(record.get(name)) for name, convert in COLUMNS.items()}
 
 
@@ -131,7 +138,3 @@ def _newest(frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame.sort_values(["when", "folder"], na_position="first", kind="stable")
     frame = frame.drop_duplicates(["key", "dataset", "method", "seed"], keep="last")
     return frame.drop(columns=["when", "key"]).sort_values("folder", kind="stable", ignore_index=True)
-
-
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

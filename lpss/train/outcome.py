@@ -5,7 +5,7 @@ from datetime import datetime, timezone
 
 import torch
 
-from lpss.record import SCHEMA
+from lpss.record import SCHEMA, described
 from lpss.train.build import Parts
 from lpss.train.distributed import Processes
 from lpss.train.environment import device_name, git_commit, peak_memory, versions
@@ -17,24 +17,17 @@ UNDERFLOW_P = 1.03  # below it a tenth and more of the weights on the sphere are
 
 def outcome(run: ResolvedRun, parts: Parts, trainer: Trainer, status: str, processes: Processes) -> dict:
     """run.json's content as of now, but for `files`; see lpss/record.py for the fields."""
-    config, masks, rows = run.config, parts.method.masks, trainer.progress.rows
+    config, masks, rows = run.config.to_dict(), parts.method.masks, trainer.progress.rows
     last, best = (rows[-1], trainer.progress.best()) if rows else ({}, {})
     seconds = trainer.stopwatch.seconds()
     return {
         "schema": SCHEMA,
         "status": status,
-        "experiment": config.experiment_name,
-        "dataset": config.dataset_title,
-        "model": config.model["name"],
-        "method": config.method["name"],
-        "optimizer": config.optimizer["name"],
-        "sparsity": config.sparsity,
-        "seed": config.seed,
+        **described(config),
         "p": _p_summary(parts.p),
         "accuracy_last": last.get("eval_accuracy", float("nan")),
         "accuracy_best": best.get("eval_accuracy", float("nan")),
         "accuracy_best_epoch": best.get("epoch"),
-        "evaluated_on": "validation" if config.train.validation else "test",
         "loss_last": last.get("eval_loss", float("nan")),
         "epochs": trainer.progress.epoch,
         "steps": trainer.progress.step,
@@ -59,7 +52,7 @@ def outcome(run: ResolvedRun, parts: Parts, trainer: Trainer, status: str, proce
         "versions": versions(),
         "git_commit": git_commit(),
         "config_hash": run.hash,
-        "config": config.to_dict(),
+        "config": config,
         "warnings": _warnings(parts, trainer),
         "started": _iso(time.time() - seconds),
         "finished": _iso(time.time()),

@@ -1,6 +1,6 @@
 import pytest
 
-from lpss.cli.data import main, size
+from lpss.cli.data import main
 from lpss.data import DATASETS
 
 
@@ -78,18 +78,3 @@ def test_fetch_needs_a_name():
     with pytest.raises(SystemExit) as stopped:
         main(["fetch"])
     assert stopped.value.code == 2
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (3, "3 B"),
-        (999, "999 B"),
-        (1_000, "1.0 kB"),
-        (33_671, "34 kB"),
-        (5_977_458, "6.0 MB"),
-        (15 * 10**8, "1.5 GB"),
-    ],
-)
-def test_sizes_as_people_write_them(count, text):
-    assert size(count) == text

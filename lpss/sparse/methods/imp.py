@@ -45,6 +45,7 @@ class IMP(Method):
     drops = "smallest |w|, by rounds"
     grows = "-"
     use = "lottery tickets: the costliest"
+    several = True
 
     moves_at_update = False  # the gradient is that of weights that are gone
 
