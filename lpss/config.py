@@ -2,7 +2,8 @@
 
 Hydra composes `conf/` into these classes, so that a typo in any file or override is an error that names the key. Below
 this module no OmegaConf object exists: a `RunConfig` holds plain values. The groups dataset, model, optimizer,
-method and schedule are mappings here; the class that each `name` stands for checks its own options.
+method and schedule are mappings here; the class that each `name` stands for checks its own options, as do trackers,
+each under its name in `tracker`.
 """
 
 import dataclasses
@@ -105,6 +106,7 @@ class RunConfig:
     threads: Optional[int] = field(default=None, metadata=INCIDENTAL)  # noqa: UP045
     output: str = field(default="outputs", metadata=INCIDENTAL)
     rerun: str = field(default="never", metadata=INCIDENTAL)
+    tracker: dict[str, Any] = field(default_factory=dict, metadata=INCIDENTAL)
     experiment_name: Optional[str] = None  # noqa: UP045
     plugins: list[str] = field(default_factory=list)
     data: DataConfig = field(default_factory=DataConfig, metadata=INCIDENTAL)

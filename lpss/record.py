@@ -20,7 +20,7 @@ from lpss.errors import LpssError
 from lpss.files import checksum, write_text
 
 SCHEMA = 1
-FINISHED, DIVERGED, FAILED, RUNNING = "finished", "diverged", "failed", "running"
+FINISHED, DIVERGED, FAILED, RUNNING, INTERRUPTED = "finished", "diverged", "failed", "running", "interrupted"
 ENDED = (FINISHED, DIVERGED)  # what training again would lead to again
 
 
@@ -179,6 +179,7 @@ class RunFolder:
     def __init__(self, path: Path):
         self.path = path
         self.checkpoint = path / "checkpoint.pt"
+        self.tracked = path / "trackers.json"  # see lpss/trackers/note.py
 
     def result(self) -> dict | None:
         """run.json's content, or None where the run has not ended. Raises LpssError where it cannot be read."""
@@ -230,7 +231,9 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     def set_aside(self) -> None:
-        """Make an ended run one that has not ended; its earlier record stays as run.previous.json."""
+        """Make an ended run one that has not ended, and a new one to trackers; its earlier record stays as
+        run.previous.json."""
+        self.tracked.unlink(missing_ok=True)
         (self.path / "run.json").replace(self.path / "run.previous.json")
 
     def write_config(self, config: Mapping) -> None:

@@ -18,9 +18,10 @@ BELOW = {
     "sparse": {"optim", "schedules", "theory"},
     "engine": {"native", "optim", "sparse"},
     "integrations": {"sparse"},
-    "train": {"data", "engine", "models", "optim", "schedules", "sparse"},
-    "export": {"engine", "data", "train"},
     "report": set(),
+    "trackers": {"report"},
+    "train": {"data", "engine", "models", "optim", "schedules", "sparse", "trackers"},
+    "export": {"engine", "data", "train"},
     "paper": {"report", "schedules", "theory"},
     "cli": {"data", "export", "models", "paper", "report", "theory", "train"},
 }

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lpss.errors import LpssError
+from lpss.record import INTERRUPTED
 
 STATUSES = "LPSS_STATUSES"  # the environment variable with the file that jobs append their status to
-INTERRUPTED = "interrupted"
 SECONDS_TO_SAVE = 10
 
 

@@ -1,0 +1,68 @@
+"""Weights & Biases: files in the run's folder, for `wandb sync`, or its servers."""
+
+import os
+from dataclasses import dataclass
+from typing import Optional
+
+from lpss.record import FINISHED
+from lpss.registries import TRACKERS
+from lpss.trackers.base import Tracker
+from lpss.trackers.safely import SECONDS
+
+PATIENCE = SECONDS - 15  # of W&B's own, so that its message is heard before it counts as hanging
+
+
+@TRACKERS.register("wandb")
+class WandB(Tracker):
+    """Files in RUN/wandb, for wandb sync; with tracker.wandb.mode=online, or WANDB_MODE, at once to its servers."""
+
+    label = "Weights & Biases"
+    reference = "https://wandb.ai"
+    order = 30
+    packages = ("wandb",)
+
+    @dataclass
+    class Config:
+        project: Optional[str] = None  # noqa: UP045 (OmegaConf reads the annotation)
+        entity: Optional[str] = None  # noqa: UP045
+        mode: Optional[str] = None  # noqa: UP045
+
+    def start(self, run, id, logged):
+        import wandb
+
+        self.wandb_run = wandb.init(
+            project=self.config.project or os.environ.get("WANDB_PROJECT", "lpss"),
+            entity=self.config.entity,
+            mode=self.config.mode or os.environ.get("WANDB_MODE", "offline"),
+            dir=run.folder,
+            id=id,
+            resume="allow",
+            reinit="create_new",  # not the one of a program that calls us
+            name=run.label,
+            group=run.group,
+            config=dict(run.config),
+            allow_val_change=True,  # a resumed run may be on another device
+            settings=wandb.Settings(
+                silent=True,
+                console="off",  # run.log has it all
+                init_timeout=PATIENCE,
+                finish_timeout=PATIENCE,
+            ),
+        )
+        return logged
+
+    def log(self, epoch, metrics):
+        self.wandb_run.log(dict(metrics), step=epoch, commit=True)
+
+    def log_result(self, numbers, layers, picture):
+        import wandb
+
+        self.wandb_run.summary.update(numbers)
+        shown = {"layers": wandb.Table(dataframe=layers)}
+        if picture:
+            shown["run"] = wandb.Image(str(picture))
+        self.wandb_run.log(shown)
+
+    def close(self, status):
+        self.wandb_run.summary["status"] = status
+        self.wandb_run.finish(exit_code=0 if status == FINISHED else 1)
