@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
 from lpss.record import FIELDS, integer, real, text
 
@@ -37,7 +38,7 @@ class Tracker:
     share, such as sys.stdout, signals and the levels of loggers.
     """
 
-    packages: tuple[str, ...] = ()  # what it imports; `pip install "lpss[NAME]"` is to install them
+    packages: tuple[str, ...] = ()  # what it imports that may not be installed
 
     @dataclass
     class Config:
@@ -57,11 +58,11 @@ class Tracker:
     def log(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """The metrics (`epoch_metrics`) of an epoch; the first is number 1."""
 
-    def log_result(self, numbers: Mapping[str, float], layers: pd.DataFrame, picture: Path | None) -> None:
+    def log_result(self, numbers: Mapping[str, float], layers: pd.DataFrame, picture: Image.Image | None) -> None:
         """What came out of a run that has ended.
 
         numbers: the `NUMBERS` that it has, by "result/" and the field's name. layers: layers.csv, a row a layer.
-        picture: a .png of accuracy and sparsity; None for a run that diverged.
+        picture: its accuracy and sparsity; None for a run that diverged.
         """
 
     def close(self, status: str) -> None:

@@ -21,7 +21,8 @@ def choose_trackers(chosen: Mapping[str, Mapping]) -> dict[str, Tracker]:
     for name, values in chosen.items():
         tracker = TRACKERS.find(name)(_options(name, values))
         if missing := [package for package in tracker.packages if find_spec(package) is None]:
-            raise LpssError(f'tracker={name} needs {" and ".join(missing)}: pip install "lpss[{name}]"')
+            what = f'"lpss[{name}]"' if tracker.__module__.startswith("lpss.") else " ".join(missing)
+            raise LpssError(f"tracker={name} needs {' and '.join(missing)}: pip install {what}")
         trackers[name] = tracker
     return trackers
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from filelock import FileLock
+
+from lpss.errors import UsageError
 from lpss.record import DIVERGED, FAILED, FINISHED
 from lpss.registries import TRACKERS
 from lpss.trackers.base import Tracker
@@ -34,15 +37,13 @@ class MLflow(Tracker):
     def start(self, run, id, logged):
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else it calls its makers
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")  # of its own loggers; what fails is said by ours
-        from mlflow import MlflowClient
-
-        uri, artifacts = self.config.uri or os.environ.get("MLFLOW_TRACKING_URI"), None
-        if uri is None:
+        if uri := self.config.uri or os.environ.get("MLFLOW_TRACKING_URI"):
+            experiment = self._connect(uri)
+        else:
             folder = (run.output / "mlflow").absolute()
             folder.mkdir(parents=True, exist_ok=True)
-            uri, artifacts = _database(folder / "mlflow.db"), (folder / "artifacts").as_uri()
-        self.client = MlflowClient(uri)
-        experiment = self._experiment(artifacts)
+            with FileLock(folder / ".lock"):  # two processes that make its tables at once would fail
+                experiment = self._connect(_database(folder / "mlflow.db"), (folder / "artifacts").as_uri())
         found = self.client.search_runs([experiment], f"tags.`{ID}` = '{id}'", max_results=1)
         if found:
             self.run_id = found[0].info.run_id
@@ -60,17 +61,18 @@ class MLflow(Tracker):
         self._log_metrics(numbers, 0)
         self.client.log_text(self.run_id, layers.to_csv(index=False), "layers.csv")
         if picture:
-            self.client.log_artifact(self.run_id, str(picture))
+            self.client.log_image(self.run_id, picture, "run.png")
 
     def close(self, status):
         self.client.set_tag(self.run_id, "lpss.status", status)
         self.client.set_terminated(self.run_id, STATUS.get(status, "KILLED"))
 
-    def _experiment(self, artifacts: str | None) -> str:
-        """The experiment's id; it is made where it is not there."""
+    def _connect(self, uri: str, artifacts: str | None = None) -> str:
+        """Make the client; returns the experiment's id, which is made where it is not there."""
+        from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
-        name = self.config.experiment
+        self.client, name = MlflowClient(uri), self.config.experiment
         if found := self.client.get_experiment_by_name(name):
             return found.experiment_id
         try:
@@ -96,8 +98,10 @@ class MLflow(Tracker):
 
 
 def _database(file: Path) -> str:
-    """SQLAlchemy's URL of an SQLite file, whose name may hold what has a meaning in URLs."""
-    return "sqlite:///" + str(file).replace("%", "%25").replace("?", "%3F")
+    """The URL of an SQLite file. Raises UsageError for a path that would mean another in a URL."""
+    if set(str(file)) & set("%?"):
+        raise UsageError(f"an MLflow database cannot be in {file.parent}: name another with tracker.mlflow.uri")
+    return f"sqlite:///{file}"
 
 
 def _key(name: str) -> str:

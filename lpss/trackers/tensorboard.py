@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from lpss.registries import TRACKERS
@@ -44,14 +45,11 @@ class TensorBoard(Tracker):
         self.writer.flush()
 
     def log_result(self, numbers, layers, picture):
-        import numpy as np
-        from PIL import Image
-
         for name, value in numbers.items():
             self.writer.add_scalar(name, value, self.epoch)
         self.writer.add_text("layers", _markdown(layers, f"{self.run.label}: {self.run.folder}"), self.epoch)
         if picture:
-            self.writer.add_image("run", np.asarray(Image.open(picture).convert("RGB")), self.epoch, dataformats="HWC")
+            self.writer.add_image("run", np.asarray(picture), self.epoch, dataformats="HWC")
         self.writer.file_writer.add_summary(self.session_end)
 
     def close(self, status):

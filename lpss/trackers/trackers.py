@@ -1,12 +1,12 @@
 """The trackers of one run, behind a guard: one that fails is switched off with a warning, and training goes on."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
+from PIL import Image
 
 from lpss.errors import LpssError, reason
 from lpss.record import FAILED, FINISHED, INTERRUPTED, RunFolder, read_layers
@@ -19,7 +19,10 @@ log = logging.getLogger("lpss")
 
 
 class Trackers:
-    """`warnings`: a line for each tracker that has failed. No method raises anything but what a signal asks for."""
+    """Within `with` they are at work from `start` to `end`; left by an exception, it closes those that `end` has not.
+
+    `warnings`: a line for each tracker that has failed. No method raises anything but what a signal asks for.
+    """
 
     def __init__(self, chosen: Mapping[str, Tracker], run: TrackedRun):
         self.run, self.warnings = run, []
@@ -31,19 +34,25 @@ class Trackers:
         """Whether any is at work."""
         return bool(self._working)
 
-    @contextmanager
-    def running(self, rows: Iterable[Mapping]) -> Iterator[None]:
-        """Around training: starts them, logs the epochs (rows of metrics.csv) that one does not have yet, and closes
-        those that `end` has not."""
-        self._start(rows)
-        try:
-            yield
-        except Exception:
-            self._close(FAILED)
-            raise
-        except BaseException:
-            self._close(INTERRUPTED)
-            raise
+    def __enter__(self) -> "Trackers":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        if kind is not None:
+            self._close(FAILED if issubclass(kind, Exception) else INTERRUPTED)
+
+    def start(self, rows: Iterable[Mapping]) -> None:
+        """Begin, or go on; epochs so far (rows of metrics.csv) that a tracker does not have yet are logged."""
+        if not self._working:
+            return
+        self._note = Note.of(RunFolder(self.run.folder).tracked, self.run.hash)
+        for name in list(self._working):
+            logged = self._note.logged.get(name, 0)
+            known = self._call(name, "start", self.run, self._note.id, logged)
+            self._note.logged[name] = logged if known is None else known
+        for row in rows:
+            self._log(row)
+        self._write_note()
 
     def log(self, row: Mapping, layers: Iterable[Mapping] = ()) -> None:
         """An epoch: its row of metrics.csv, and the rows of layers.csv as they would be now."""
@@ -55,26 +64,14 @@ class Trackers:
         """What came out (run.json's content) of a run that has ended and whose files are there."""
         if not self._working:
             return
-        with TemporaryDirectory(prefix="lpss-", ignore_cleanup_errors=True) as folder:
-            shown, error = call_safely(_layers_and_picture, self.run.folder, result["status"], Path(folder))
-            if error is None:
-                for name in list(self._working):
-                    self._call(name, "log_result", result_numbers(result), *shown)
-            else:
-                self._warn(f"trackers get no results: {_line(error)}")
-            self._close(result["status"])
-
-    def _start(self, rows: Iterable[Mapping]) -> None:
-        if not self._working:
-            return
-        self._note = Note.of(RunFolder(self.run.folder).tracked, self.run.hash)
-        for name in list(self._working):
-            logged = self._note.logged.get(name, 0)
-            known = self._call(name, "start", self.run, self._note.id, logged)
-            self._note.logged[name] = logged if known is None else known
-        for row in rows:
-            self._log(row)
-        self._write_note()
+        try:
+            told = result_numbers(result), *_layers_and_picture(self.run.folder, result["status"])
+        except Exception as error:
+            self._warn(f"trackers are not told of the result: {_line(error)}")
+        else:
+            for name in list(self._working):
+                self._call(name, "log_result", *told)
+        self._close(result["status"])
 
     def _log(self, row: Mapping, layers: Iterable[Mapping] = ()) -> None:
         epoch, metrics = row["epoch"], epoch_metrics(row, layers)
@@ -113,13 +110,15 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {reason(error)}"
 
 
-def _layers_and_picture(folder: Path, status: str, temporary: Path) -> tuple[pd.DataFrame, Path | None]:
+def _layers_and_picture(folder: Path, status: str) -> tuple[pd.DataFrame, Image.Image | None]:
     """layers.csv, and a picture of what a finished run reached."""
     layers = read_layers(folder)
     if status != FINISHED:
         return layers, None
     from lpss.report.figures import accuracy_figure  # matplotlib takes a second to load
 
-    runs, picture = collect(folder), temporary / "run.png"
-    accuracy_figure(runs, picture, layers_of(runs))
-    return layers, picture
+    runs = collect(folder)
+    with TemporaryDirectory(prefix="lpss-") as temporary:
+        file = Path(temporary, "run.png")
+        accuracy_figure(runs, file, layers_of(runs))
+        return layers, Image.open(file).convert("RGB")

@@ -9,7 +9,14 @@ from lpss.registries import TRACKERS
 from lpss.trackers.base import Tracker
 from lpss.trackers.safely import SECONDS
 
-PATIENCE = SECONDS - 15  # of W&B's own, so that its message is heard before it counts as hanging
+SETTINGS = {
+    "silent": True,
+    "console": "off",  # run.log has it all
+    # W&B gives up by itself, and says why, before it counts as hanging.
+    "init_timeout": SECONDS - 15,
+    "finish_timeout": SECONDS - 15,
+    "x_transaction_log_flush_interval": 0.1,  # not 15 s, all of which would be lost when the process is killed
+}
 
 
 @TRACKERS.register("wandb")
@@ -42,12 +49,8 @@ class WandB(Tracker):
             group=run.group,
             config=dict(run.config),
             allow_val_change=True,  # a resumed run may be on another device
-            settings=wandb.Settings(
-                silent=True,
-                console="off",  # run.log has it all
-                init_timeout=PATIENCE,
-                finish_timeout=PATIENCE,
-            ),
+            # Of those that this version of W&B has.
+            settings=wandb.Settings(**{key: SETTINGS[key] for key in SETTINGS if key in wandb.Settings.model_fields}),
         )
         return logged
 
@@ -60,7 +63,7 @@ class WandB(Tracker):
         self.wandb_run.summary.update(numbers)
         shown = {"layers": wandb.Table(dataframe=layers)}
         if picture:
-            shown["run"] = wandb.Image(str(picture))
+            shown["run"] = wandb.Image(picture)
         self.wandb_run.log(shown)
 
     def close(self, status):

@@ -153,7 +153,9 @@ class Session:
             self.parts.method.prepare(self.parts.batches.undivided().epoch(0))
             self.parts.cost.refresh()
         status = FINISHED
-        with self.interrupts, self.trackers.running(self.trainer.progress.rows):
+        with self.interrupts, self.trackers:
+            with self.trainer.stopwatch.paused():
+                self.trackers.start(self.trainer.progress.rows)
             try:
                 self.trainer.train()
             except Diverged as error:
@@ -205,7 +207,8 @@ class Session:
         if self.processes.is_main:
             self.folder.write_metrics(progress.rows)
             if self.trackers.active:
-                self.trackers.log(progress.rows[-1], layer_rows(self.parts.method, self.parts.p))
+                with self.trainer.stopwatch.paused():
+                    self.trackers.log(progress.rows[-1], layer_rows(self.parts.method, self.parts.p))
         if progress.step >= self.parts.total_steps:
             return  # what is left to do takes no longer than a checkpoint
         if self.interrupts.received is not None:
