@@ -50,8 +50,8 @@ class Tracker:
     def start(self, run: TrackedRun, id: str, logged: int) -> int:
         """Begin the run called `id`, or go on with it where it exists: after an interruption `id` is the same.
 
-        `logged` is the last epoch that was logged under this id. Returns the last epoch that needs no logging, `logged`
-        unless the tracker knows better.
+        `logged` is the last epoch that was logged under this id, 0 for none. Returns the last epoch that needs no
+        logging: `logged`, unless the tracker knows better.
         """
         return logged
 

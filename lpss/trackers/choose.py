@@ -20,11 +20,16 @@ def choose_trackers(chosen: Mapping[str, Mapping]) -> dict[str, Tracker]:
     trackers = {}
     for name, values in chosen.items():
         tracker = TRACKERS.find(name)(_options(name, values))
-        if missing := [package for package in tracker.packages if find_spec(package) is None]:
+        if missing := [package for package in tracker.packages if not _is_installed(package)]:
             what = f'"lpss[{name}]"' if tracker.__module__.startswith("lpss.") else " ".join(missing)
             raise LpssError(f"tracker={name} needs {' and '.join(missing)}: pip install {what}")
         trackers[name] = tracker
     return trackers
+
+
+def _is_installed(package: str) -> bool:
+    spec = find_spec(package)
+    return spec is not None and spec.origin is not None  # a folder of that name (W&B makes ./wandb) has no origin
 
 
 def _options(name: str, values: Mapping):

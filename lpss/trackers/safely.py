@@ -10,7 +10,7 @@ import torch
 SECONDS = 60  # after which a call counts as hanging
 
 
-def call_safely(function: Callable, *args) -> tuple[Any, Exception | None]:
+def call_safely(function: Callable[[], Any]) -> tuple[Any, Exception | None]:
     """(what `function` returns, None), or (None, what it raised, whatever that is; TimeoutError where it hangs).
 
     It runs in a thread, which is left to itself after `SECONDS`: signals are noticed meanwhile, and the end of the
@@ -20,7 +20,7 @@ def call_safely(function: Callable, *args) -> tuple[Any, Exception | None]:
 
     def body():
         try:
-            outcome.append((function(*args), None))
+            outcome.append((function(), None))
         except BaseException as error:  # a SystemExit, too, is this thread's alone
             outcome.append((None, error if isinstance(error, Exception) else RuntimeError(repr(error))))
 

@@ -58,7 +58,5 @@ class TensorBoard(Tracker):
 
 
 def _markdown(layers: pd.DataFrame, legend: str) -> str:
-    rows = [
-        [cell if isinstance(cell, str) else f"{cell:.6g}" for cell in row] for row in layers.itertuples(index=False)
-    ]
-    return markdown_table(list(layers), 3, rows, legend, [])
+    cells = layers.map(lambda cell: cell if isinstance(cell, str) else f"{cell:.6g}")
+    return markdown_table(list(layers), 3, cells.to_numpy().tolist(), legend, [])

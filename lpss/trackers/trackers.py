@@ -49,7 +49,7 @@ class Trackers:
         for name in list(self._working):
             logged = self._note.logged.get(name, 0)
             known = self._call(name, "start", self.run, self._note.id, logged)
-            self._note.logged[name] = logged if known is None else known
+            self._note.logged[name] = known if isinstance(known, int) else logged
         for row in rows:
             self._log(row)
         self._write_note()
@@ -77,7 +77,7 @@ class Trackers:
         epoch, metrics = row["epoch"], epoch_metrics(row, layers)
         for name in list(self._working):
             if epoch > self._note.logged[name]:
-                self._call(name, "log", epoch, metrics)
+                self._call(name, "log", epoch, dict(metrics))
                 if name in self._working:
                     self._note.logged[name] = epoch
 
@@ -88,7 +88,8 @@ class Trackers:
 
     def _call(self, name: str, hook: str, *args):
         """What the hook returns; None where it fails, the tracker then being at work no more."""
-        value, error = call_safely(getattr(self._working[name], hook), *args)
+        tracker = self._working[name]
+        value, error = call_safely(lambda: getattr(tracker, hook)(*args))
         if error is not None:
             del self._working[name]
             self._warn(f"tracker={name} is switched off, its {hook} failed: {_line(error)}")

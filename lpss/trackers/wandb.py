@@ -55,7 +55,7 @@ class WandB(Tracker):
         return logged
 
     def log(self, epoch, metrics):
-        self.wandb_run.log(dict(metrics), step=epoch, commit=True)
+        self.wandb_run.log(metrics, step=epoch, commit=True)
 
     def log_result(self, numbers, layers, picture):
         import wandb

@@ -1,6 +1,7 @@
 """What trackers have on disk, read back by the packages' own means; runs that write it."""
 
 import json
+import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from lpss.cli.compose import compose_run
 from lpss.trackers import TrackedRun
+from lpss.train.run import Session
 
 TRACKERS = ("tensorboard", "mlflow", "wandb")
 SMALL = (
@@ -127,6 +129,23 @@ def shown():
     """shown(name, folder of a run) -> tracker run's id -> `Shown`. A new tracker has its reader here."""
     readers = {"tensorboard": _tensorboard, "mlflow": _mlflow, "wandb": _wandb}
     return lambda name, folder: readers[name](Path(folder))
+
+
+@pytest.fixture(scope="session")
+def interrupt():
+    """interrupt(patch): SIGTERM in the middle of the second epoch of a `small` run."""
+
+    def arrange(patch: pytest.MonkeyPatch) -> None:
+        after_step = Session._after_step
+
+        def wrapped(session):
+            if session.trainer.progress.step == 6:
+                signal.raise_signal(signal.SIGTERM)
+            after_step(session)
+
+        patch.setattr(Session, "_after_step", wrapped)
+
+    return arrange
 
 
 @pytest.fixture(scope="session")
