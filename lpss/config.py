@@ -92,7 +92,7 @@ class RunConfig:
     is a file of trained weights to begin with, a run's folder, or a folder that holds the run of the same data set,
     model and seed; `threads` is the number of CPU threads, null for torch's own choice; `rerun` says which runs that
     have ended are trained again: never, diverged, changed (its data, plugins, code paths or files are not what they
-    were), always."""
+    were), always; `tracker` holds the options of each tracker that is chosen."""
 
     dataset: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
