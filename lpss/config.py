@@ -2,7 +2,8 @@
 
 Hydra composes `conf/` into these classes, so that a typo in any file or override is an error that names the key. Below
 this module no OmegaConf object exists: a `RunConfig` holds plain values. The groups dataset, model, optimizer,
-method and schedule are mappings here; the class that each `name` stands for checks its own options.
+method and schedule are mappings here; the class that each `name` stands for checks its own options, as do trackers,
+each under its name in `tracker`.
 """
 
 import dataclasses
@@ -105,7 +106,7 @@ class RunConfig:
     is a file of trained weights to begin with, a run's folder, or a folder that holds the run of the same data set,
     model and seed; `threads` is the number of CPU threads, null for torch's own choice; `rerun` says which runs that
     have ended are trained again: never, diverged, changed (its data, plugins, code paths or files are not what they
-    were), always."""
+    were), always; `tracker` holds the options of each tracker that is chosen."""
 
     dataset: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
@@ -119,6 +120,7 @@ class RunConfig:
     threads: Optional[int] = field(default=None, metadata=INCIDENTAL)  # noqa: UP045
     output: str = field(default="outputs", metadata=INCIDENTAL)
     rerun: str = field(default="never", metadata=INCIDENTAL)
+    tracker: dict[str, Any] = field(default_factory=dict, metadata=INCIDENTAL)
     experiment_name: Optional[str] = None  # noqa: UP045
     plugins: list[str] = field(default_factory=list)
     data: DataConfig = field(default_factory=DataConfig, metadata=INCIDENTAL)

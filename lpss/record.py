@@ -201,6 +201,7 @@ class RunFolder:
     def __init__(self, path: Path):
         self.path = path
         self.checkpoint = path / "checkpoint.pt"
+        self.tracked = path / "trackers.json"  # see lpss/trackers/note.py
 
     def result(self) -> dict | None:
         """run.json's content, or None where the run has not ended. Raises LpssError where it cannot be read."""
@@ -265,7 +266,9 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     def set_aside(self) -> None:
-        """Make an ended run one that has not ended; its earlier record stays as run.previous.json."""
+        """Make an ended run one that has not ended, and a new one to trackers; its earlier record stays as
+        run.previous.json."""
+        self.tracked.unlink(missing_ok=True)
         (self.path / "run.json").replace(self.path / "run.previous.json")
 
     def write_config(self, config: Mapping) -> None:

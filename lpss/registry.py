@@ -1,4 +1,4 @@
-"""What a config chooses by name, under one contract: methods, optimizers, models, data sets, schedules.
+"""What a config chooses by name, under one contract: methods, optimizers, models, data sets, schedules, trackers.
 
 A member is a class in a file of its own, and all that is known of it stands on the class:
 

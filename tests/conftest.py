@@ -118,7 +118,8 @@ def real_uci() -> Path:
     pytest.skip("no real data: set LPSS_DATA to a folder with uci/ (see `lpss-data`)")
 
 
-LONGEST = ("fuzz", "cli", "scripts", "train", "tests")  # folders whose tests start processes or compose many runs
+# Folders whose tests start processes or compose many runs.
+LONGEST = ("fuzz", "cli", "scripts", "train", "trackers", "tests")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -18,10 +18,11 @@ BELOW = {
     "sparse": {"optim", "schedules", "theory"},
     "engine": {"native", "optim", "sparse"},
     "integrations": {"sparse"},
-    "train": {"data", "engine", "models", "optim", "schedules", "sparse"},
-    "export": {"engine", "data", "train"},
     "report": set(),
     "runs": {"report"},
+    "trackers": {"report"},
+    "train": {"data", "engine", "models", "optim", "schedules", "sparse", "trackers"},
+    "export": {"engine", "data", "train"},
     "paper": {"report", "schedules", "theory"},
     "cli": {"data", "export", "models", "paper", "report", "runs", "theory", "train"},
 }
@@ -52,7 +53,7 @@ def graph(inner: bool = False) -> dict[str, set[str]]:
 
 
 def room(module: str) -> str:
-    parts = module.split(".")
+    parts = module.replace("__main__", "cli").split(".")  # python -m lpss is a command
     return parts[1] if len(parts) > 1 and parts[1] in BELOW else ""
 
 

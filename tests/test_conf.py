@@ -15,7 +15,7 @@ from lpss.config import RunConfig, plain_config
 from lpss.data import DATASETS
 from lpss.errors import UsageError
 from lpss.models import MODELS
-from lpss.registries import OPTIMIZERS
+from lpss.registries import OPTIMIZERS, TRACKERS
 from lpss.schedules import SCHEDULES
 from lpss.sparse.methods import METHODS
 from lpss.train.resolve import resolve
@@ -24,7 +24,7 @@ from lpss.train.run import run
 CONF = Path(__file__).resolve().parents[1] / "conf"
 CHOICES = {
     group: sorted(path.relative_to(CONF / group).with_suffix("").as_posix() for path in (CONF / group).rglob("*.yaml"))
-    for group in ("dataset", "model", "optimizer", "method", "schedule", "experiment")
+    for group in ("dataset", "model", "optimizer", "method", "schedule", "tracker", "experiment")
 }
 TABLE4 = yaml.safe_load((CONF / "table4.yaml").read_text())["one_method"]
 EXPERIMENTS = CHOICES["experiment"] + [f"{name}/{data}" for name in TABLE4 if "/" not in name for data in TABLE4[name]]
@@ -37,6 +37,7 @@ def test_every_registered_name_has_a_file_and_the_other_way_round():
     assert set(CHOICES["model"]) == {*MODELS, "auto"}
     assert set(CHOICES["optimizer"]) == set(OPTIMIZERS)
     assert set(CHOICES["method"]) == set(METHODS)
+    assert set(CHOICES["tracker"]) == {*TRACKERS, "none", "csv"}
     assert {
         yaml.safe_load((CONF / "schedule" / f"{name}.yaml").read_text())["name"] for name in CHOICES["schedule"]
     } == set(SCHEDULES)

@@ -11,7 +11,7 @@ import pytest
 from lpss.cli.compose import compose_run
 from lpss.config import incidental_settings
 from lpss.record import FIELDS
-from lpss.registries import DATASETS, METHODS, MODELS, OPTIMIZERS, SCHEDULES
+from lpss.registries import REGISTRIES
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ["README.md", *(f"{folder}/README.md" for folder in ("conf", "lpss", "outputs", "tests"))]
@@ -20,7 +20,6 @@ READMES += ["lpss/engine/README.md", "lpss/sparse/README.md", "lpss/sparse/metho
 READMES += [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("outputs/*/README.md"))]
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in READMES}
 README, CONF, PACKAGE, OUTPUTS = (TEXTS[name] for name in READMES[:4])
-GROUPS = {registry.kind: registry for registry in (DATASETS, METHODS, MODELS, OPTIMIZERS, SCHEDULES)}
 
 
 def blocks(text: str) -> list[str]:
@@ -60,13 +59,14 @@ def test_the_code_that_computes_from_active_weights_runs(tmp_path):
 
 def test_own_parts_train_as_the_packages_readme_says(tmp_path):
     files = dict(block.removeprefix("# file: ").split("\n", 1) for block in blocks(PACKAGE))
-    assert len(files) == 2 * len(GROUPS)
+    assert len(files) == 2 * len(REGISTRIES)
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     (command,) = re.findall(r"^    lpss-train (--config-dir (?:.*\\\n)*.*)$", PACKAGE, flags=re.M)
     run(tmp_path, sys.executable, "-m", "lpss.cli.train", *command.replace("\\\n", " ").split())
-    assert len(list(tmp_path.glob("outputs/wine-two_layers*/rigl_smallest-s0.8/seed0-*/run.json"))) == 1
+    (epochs,) = tmp_path.glob("outputs/wine-two_layers*/rigl_smallest-s0.8/seed0-*/epochs.jsonl")
+    assert len(epochs.read_text().splitlines()) == 30 and (epochs.parent / "run.json").exists()
 
 
 @pytest.mark.parametrize("name", READMES)
@@ -86,8 +86,9 @@ def test_the_first_readme_is_short_and_leads_to_all_others():
 
 @pytest.mark.parametrize("name", READMES)
 def test_every_choice_that_is_named_exists(name):
-    chosen = re.findall(r"\b(dataset|method|model|optimizer|schedule)=([a-z0-9_,]+)", TEXTS[name])
-    known = {group: {*registry, "auto", *_own(group)} for group, registry in GROUPS.items()}
+    chosen = re.findall(rf"\b({'|'.join(REGISTRIES)})=\[?([a-z0-9_,]+)", TEXTS[name])
+    known = {group: {*registry, "auto", *_own(group)} for group, registry in REGISTRIES.items()}
+    known["tracker"] |= {"csv", "none"}
     assert not [f"{group}={one}" for group, names in chosen for one in names.split(",") if one not in known[group]]
     for experiment in re.findall(r"experiment=(\w+)", TEXTS[name]):
         assert (ROOT / "conf" / "experiment" / f"{experiment}.yaml").exists(), experiment

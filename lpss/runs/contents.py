@@ -12,6 +12,7 @@ KINDS = {
     "config.yaml": "records",
     "run.previous.json": "records",
     "data.json": "records",
+    "trackers.json": "records",
     "metrics.csv": "metrics",
     "layers.csv": "metrics",
     "run.log": "logs",

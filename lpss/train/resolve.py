@@ -7,11 +7,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from lpss.config import RunConfig, config_hash
+from lpss.config import GROUPS, RunConfig, config_hash
 from lpss.data import AugmentConfig
 from lpss.errors import UsageError
 from lpss.models import choose_model
 from lpss.registries import REGISTRIES
+from lpss.trackers import complete_trackers
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,12 @@ def resolve(config: RunConfig) -> ResolvedRun:
     """The run that a config describes; imports `config.plugins` first. Raises UsageError, naming the key."""
     import_plugins(config.plugins)
     config = copy.deepcopy(config)
-    for group, registry in REGISTRIES.items():
+    for group in GROUPS:
         values = getattr(config, group)
         if group == "model":  # which may depend on the data set
             values = choose_model(values, config.dataset["model"])
-        setattr(config, group, registry.complete(values))
+        setattr(config, group, REGISTRIES[group].complete(values))
+    config.tracker = complete_trackers(config.tracker)
     AugmentConfig.of(config.dataset["augment"])
     if config.method["name"] == "dense":
         config.sparsity = 0.0
@@ -60,7 +62,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
         config.sphere.gain = "fixed"
     elif config.init is None and config.sphere.gain == "none":
         config.sphere.gain = "auto"
-    groups = {group: registry.identity(getattr(config, group)) for group, registry in REGISTRIES.items()}
+    groups = {group: REGISTRIES[group].identity(getattr(config, group)) for group in GROUPS}
     return ResolvedRun(config, config_hash(config, groups))
 
 

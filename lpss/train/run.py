@@ -6,6 +6,7 @@ from contextlib import nullcontext, suppress
 from lpss.config import RunConfig
 from lpss.errors import LpssError
 from lpss.record import BEST, DIVERGED, ENDED, FAILED, FINISHED, RUNNING, WEIGHTS, RunFolder, changes
+from lpss.trackers import Trackers
 from lpss.train import checkpoint
 from lpss.train.build import Parts, build, load_data
 from lpss.train.distributed import Processes, join_processes
@@ -15,6 +16,7 @@ from lpss.train.interrupt import Interrupts
 from lpss.train.outcome import outcome
 from lpss.train.pretrained import find_weights
 from lpss.train.resolve import ResolvedRun, resolve
+from lpss.train.tracking import trackers_of
 from lpss.train.trainer import Diverged, Trainer
 from lpss.train.weights import layer_rows, save_weights
 
@@ -36,13 +38,14 @@ def run(config: RunConfig, *, bar: bool = False) -> dict:
     earlier, again = processes.broadcast_object(_look(resolved, folder) if processes.is_main else None)
     if earlier is not None and not again:
         return earlier
+    trackers = trackers_of(resolved, processes)
     parts = build(resolved, processes)
     if not processes.is_main:
         log.setLevel(logging.ERROR)
     with folder.lock() if processes.is_main else nullcontext(True) as mine:
         # Another process may have ended it while this one was getting ready.
         mine, now = processes.broadcast_object((mine, folder.result()) if processes.is_main else None)
-        session = Session(resolved, parts, folder, processes, bar)
+        session = Session(resolved, parts, folder, processes, trackers, bar)
         if not mine:
             log.info("%s: another process is training it, skipped (%s)", resolved.label, folder.path)
             return session.result(RUNNING)
@@ -113,8 +116,16 @@ def _train_and_log(session: "Session") -> dict:
 class Session:
     """A run's parts and its trainer, with what becomes of them in its folder."""
 
-    def __init__(self, run: ResolvedRun, parts: Parts, folder: RunFolder, processes: Processes, bar: bool = False):
-        self.run, self.parts, self.folder, self.processes = run, parts, folder, processes
+    def __init__(
+        self,
+        run: ResolvedRun,
+        parts: Parts,
+        folder: RunFolder,
+        processes: Processes,
+        trackers: Trackers,
+        bar: bool = False,
+    ):
+        self.run, self.parts, self.folder, self.processes, self.trackers = run, parts, folder, processes, trackers
         self.interrupts = Interrupts()
         self.trainer = Trainer(
             parts.step,
@@ -146,7 +157,9 @@ class Session:
             self.parts.method.prepare(self.parts.batches.undivided().epoch(0))
             self.parts.cost.refresh()
         status = FINISHED
-        with self.interrupts:
+        with self.interrupts, self.trackers:
+            with self.trainer.stopwatch.paused():
+                self.trackers.start(self.trainer.progress.rows)
             try:
                 self.trainer.train()
             except Diverged as error:
@@ -164,7 +177,8 @@ class Session:
 
     def result(self, status: str) -> dict:
         """run.json's content as of now."""
-        return outcome(self.run, self.parts, self.trainer, status, self.processes)
+        result = outcome(self.run, self.parts, self.trainer, status, self.processes)
+        return result | {"warnings": result["warnings"] + self.trackers.warnings}
 
     def _write(self, result: dict) -> dict:
         self.folder.write_metrics(self.trainer.progress.rows)
@@ -188,6 +202,10 @@ class Session:
             result["wall_time_s"],
             self.folder.path,
         )
+        self.trackers.end(result)  # now that the results are safe
+        if unsaid := [line for line in self.trackers.warnings if line not in result["warnings"]]:
+            result = result | {"warnings": result["warnings"] + unsaid}
+            self.folder.write_result(result)
         return result
 
     def _take_average(self) -> None:
@@ -207,6 +225,9 @@ class Session:
         progress, every = self.trainer.progress, self.run.config.train.checkpoint_every
         if self.processes.is_main:
             self.folder.write_metrics(progress.rows)
+            if self.trackers.active:
+                with self.trainer.stopwatch.paused():
+                    self.trackers.log(progress.rows[-1], layer_rows(self.parts.method, self.parts.p))
         if progress.step >= self.parts.total_steps:
             return  # what is left to do takes no longer than a checkpoint
         if self.interrupts.received is not None:

@@ -5,7 +5,8 @@ Nothing in the batch loop reads the device, unless a progress bar is watched.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
@@ -85,6 +86,13 @@ class Stopwatch:
 
     def seconds(self) -> float:
         return self.earlier + time.monotonic() - self.begun
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done within is not training, and takes no time."""
+        before = time.monotonic()
+        yield
+        self.begun += time.monotonic() - before
 
     def state_dict(self) -> dict:
         return {"seconds": self.seconds()}

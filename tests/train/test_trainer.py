@@ -115,6 +115,14 @@ def test_a_clock_that_is_set_back_does_not_make_time_run_backwards(monkeypatch):
     assert 100 <= later.seconds() < 200
 
 
+def test_what_a_clock_is_paused_for_takes_no_time(monkeypatch):
+    monkeypatch.setattr(time, "monotonic", iter(range(0, 100, 10)).__next__)  # ten seconds between two looks at it
+    stopwatch = Stopwatch()
+    with stopwatch.paused():
+        pass
+    assert stopwatch.seconds() == 20
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_with_its_epoch_recorded():
     trainer = build(lr=1e38, schedule="constant")
     with pytest.raises(Diverged, match=r"the training loss is (nan|inf) in epoch \d"):
