@@ -100,11 +100,24 @@ def paired(runs: pd.DataFrame, method: str = "lpss") -> pd.DataFrame:
 def ranks(runs: pd.DataFrame) -> Ranks:
     """Average ranks of the sparse methods by sparsity and over all, after Demsar (JMLR 7, 2006).
 
-    Takes what `collect` returns. A block is a data set at a sparsity (within an experiment and model);
-    in it the highest mean accuracy, to four decimals, has rank 1, ties share the mean of their ranks. A
-    method that missed the sparsity, or diverged with every seed, is last in the block: its accuracy is that
-    of another problem, and leaving the block out would forgive it. Only methods and blocks without gaps
-    are used: the emptiest method or block is left out until there is no gap.
+    Takes what `collect` returns. In a block (`block_scores`) the highest score has rank 1, ties share the mean of
+    their ranks. Raises UsageError as `block_scores` does.
+    """
+    complete, left_out = block_scores(runs)
+    places = complete.rank(axis=1, ascending=False)
+    parts = [(sparsity, part) for sparsity, part in places.groupby(level="sparsity")]
+    if len(parts) > 1:
+        parts.append((None, places))
+    return Ranks([_ranking(*part) for part in parts], left_out)
+
+
+def block_scores(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Mean accuracy, to four decimals, of each sparse method (a column) in each `BLOCK` (a row), without gaps; and what
+    that cost, as text.
+
+    A block is a data set at a sparsity (within an experiment and model). The score of a method that missed the
+    sparsity, or diverged with every seed, is `LAST`: its accuracy is that of another problem, and leaving the block out
+    would forgive it. The emptiest method or block is left out until there is no gap.
     Raises UsageError where a method has several settings in a cell, accuracies on test and validation data
     would be mixed, or no block has two methods.
     """
@@ -117,11 +130,7 @@ def ranks(runs: pd.DataFrame) -> Ranks:
     complete = _complete(scores)
     if complete.empty:
         raise UsageError("no data set and sparsity with runs of two sparse methods: nothing to rank")
-    places = complete.rank(axis=1, ascending=False)
-    parts = [(sparsity, part) for sparsity, part in places.groupby(level="sparsity")]
-    if len(parts) > 1:
-        parts.append((None, places))
-    return Ranks([_ranking(*part) for part in parts], _left_out(scores, complete))
+    return complete, _left_out(scores, complete)
 
 
 def _cells(runs: pd.DataFrame) -> pd.DataFrame:

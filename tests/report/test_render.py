@@ -7,7 +7,8 @@ import pytest
 
 from lpss.errors import UsageError
 from lpss.report.collect import collect, to_results_csv
-from lpss.report.render import DEFAULT_LAYOUT, LAYOUTS, escape_latex, render
+from lpss.report.grid import escape_latex
+from lpss.report.render import DEFAULT_LAYOUT, LAYOUTS, render
 from lpss.report.tables import aggregate, compare
 
 EVERY = [(format, layout) for format in DEFAULT_LAYOUT for layout in LAYOUTS]
