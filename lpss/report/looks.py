@@ -9,6 +9,7 @@ from lpss.report.tables import natural
 
 # Okabe and Ito's colours, which colour-blind people can tell apart; in grey the markers differ.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D1F", "#555555")
+DARK_COLOURS = ("#4DA3DC", "#F0B840", "#35C496", "#E39AC4", "#8CCBF2", "#F58A45", "#C9A655", "#B0B6BD")  # on dark paper
 MARKERS = "osD^vPX"  # one fewer than colours: the pairs repeat only after 56
 
 
