@@ -89,17 +89,19 @@ def unended(paths: str | Path | Iterable[str | Path]) -> list[Path]:
 
 def _stacked(runs: pd.DataFrame, name: str, read: Callable, columns: Iterable[str]) -> pd.DataFrame:
     """What `read` makes of the folders' files of this name, behind the columns of `runs`."""
-    columns, parts = [*runs, *columns], []
-    for run in runs.to_dict("records"):
-        folder = Path(run["folder"])
-        try:
-            part = read(folder)
-        except (OSError, ValueError, KeyError) as error:
-            log.warning("skipped %s: %s", folder / name, _line(error))
-            continue
-        if part is not None:
-            parts.append(part.assign(**run)[columns])
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    parts = [_read_part(Path(folder), name, read) for folder in runs["folder"]]
+    counts = [0 if part is None else len(part) for part in parts]
+    owners = runs.loc[runs.index.repeat(counts)].reset_index(drop=True)
+    found = [part for part in parts if part is not None]
+    rows = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(columns))
+    return pd.concat([owners, rows], axis=1)
+
+
+def _read_part(folder: Path, name: str, read: Callable) -> pd.DataFrame | None:
+    try:
+        return read(folder)
+    except (OSError, ValueError, KeyError) as error:
+        log.warning("skipped %s: %s", folder / name, _line(error))
 
 
 def _listed(paths: str | Path | Iterable[str | Path]) -> list[Path]:

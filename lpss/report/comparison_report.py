@@ -10,7 +10,7 @@ from lpss.files import write_text
 from lpss.report.comparison import LEVEL, Ranking, Ranks, paired, ranks
 from lpss.report.grid import MARKDOWN, Footnotes, Grid, Style, markdown_table
 from lpss.report.looks import label_of
-from lpss.report.render import labels_of, points, sparsity_text
+from lpss.report.render import label_columns, labels_of, points, sparsity_text
 from lpss.report.tables import MISSED, decimals, four
 
 
@@ -44,9 +44,9 @@ def ranks_markdown(found: Ranks) -> str:
 def paired_grid(table: pd.DataFrame, style: Style) -> Grid:
     """The table of `comparison.paired`, row by row, with p corrected for the rows where it has that (`p_holm`)."""
     method, corrected = label_of(table["method"].iloc[0]), "p_holm" in table
-    rows, notes = [], Footnotes()
+    rows, notes, columns = [], Footnotes(), label_columns(table)
     for row in table.to_dict("records"):
-        labels = labels_of(row, table, style)
+        labels = labels_of(row, columns, style)
         best = f"{label_of(row['best_other'])} {four(row['best_other_mean'])}" if row["best_other"] else "-"
         rows.append(
             labels

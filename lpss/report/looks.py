@@ -14,10 +14,11 @@ MARKERS = "osD^vPX"  # one fewer than colours: the pairs repeat only after 56
 
 
 class Look(NamedTuple):
-    """Places in `COLOURS` and `MARKERS`."""
+    """Places in `COLOURS` and `MARKERS`, and how often the colours have been used up before: lines differ by dashes."""
 
     colour: int
     marker: int
+    dash: int
 
 
 def label_of(method: str, settings: str = "") -> str:
@@ -38,6 +39,6 @@ def looks_of(table: pd.DataFrame) -> dict[str, Look | None]:
     looks, i = {}, 0
     for kind in kinds:
         dense = kind["method"] == "dense"
-        looks[kind["label"]] = None if dense else Look(i % len(COLOURS), i % len(MARKERS))
+        looks[kind["label"]] = None if dense else Look(i % len(COLOURS), i % len(MARKERS), i // len(COLOURS))
         i += not dense
     return looks

@@ -10,24 +10,23 @@ from lpss.report.comparison import LAST, block_scores
 FEWEST = 6  # blocks; with fewer no outcome has p < .05
 
 
-def pairwise(runs: pd.DataFrame) -> pd.DataFrame:
+def pairwise(table: pd.DataFrame) -> pd.DataFrame:
     """The methods of `comparison.block_scores` two by two, a row a pair, the smallest p first.
 
-    Takes what `collect` returns. Columns: method, other (the one that is ahead in more blocks first); blocks; wins,
+    Takes what `aggregate` returns. Columns: method, other (the one that is ahead in more blocks first); blocks; wins,
     ties, losses (of `method`, in blocks); difference (mean of method - other over the blocks in which both count,
     percentage points); p (two-sided Wilcoxon signed-rank test over the blocks, ties halved; where one missed the
     sparsity it has lost by more than any accuracy); p_holm (corrected for the pairs).
     Raises UsageError as `block_scores` does, and where there are fewer than `FEWEST` blocks.
     """
-    scores, _ = block_scores(runs)
+    scores, _ = block_scores(table)
     if len(scores) < FEWEST:
         raise UsageError(
             f"a test over blocks (a data set at a sparsity) needs {FEWEST} of them, with all methods; there "
             f"{'is' if len(scores) == 1 else 'are'} {len(scores)}"
         )
-    rows = [_row(scores, *pair) for pair in combinations(scores, 2)]
-    table = pd.DataFrame(rows)
-    return table.assign(p_holm=holm(table["p"])).sort_values("p", kind="stable", ignore_index=True)
+    pairs = pd.DataFrame([_row(scores, *pair) for pair in combinations(scores, 2)])
+    return pairs.assign(p_holm=holm(pairs["p"])).sort_values("p", kind="stable", ignore_index=True)
 
 
 def holm(p: pd.Series) -> pd.Series:

@@ -43,13 +43,18 @@ def grid(table: pd.DataFrame, layout: str, style: Style) -> Grid:
     return Grid(header, left, rows, _legend(table, layout), [style.escape(text) for text in notes])
 
 
-def labels_of(row: dict, table: pd.DataFrame, style: Style) -> dict[str, str]:
-    """The columns that say what a row is; those that never vary within a data set are left out."""
-    labels = {"Data set": DATASETS.get(row["dataset"], row["dataset"])}
-    for title, name in (("Experiment", "experiment"), ("Model", "model"), ("Evaluated on", "evaluated_on")):
-        if table.groupby("dataset")[name].nunique().max() > 1:
-            labels[title] = row[name] or "-"
-    return {title: style.escape(text) for title, text in labels.items()}
+def label_columns(table: pd.DataFrame) -> dict[str, str]:
+    """Title -> column of what says what a row is; those that never vary within a data set are left out."""
+    columns = {"Experiment": "experiment", "Model": "model", "Evaluated on": "evaluated_on"}
+    sets = table.groupby("dataset")
+    return {"Data set": "dataset"} | {title: name for title, name in columns.items() if sets[name].nunique().max() > 1}
+
+
+def labels_of(row: dict, columns: dict[str, str], style: Style) -> dict[str, str]:
+    """Title -> text of what says what a row is, for the `label_columns`."""
+    texts = {title: row[name] or "-" for title, name in columns.items()}
+    texts["Data set"] = DATASETS.get(row["dataset"], row["dataset"])
+    return {title: style.escape(text) for title, text in texts.items()}
 
 
 def _accuracy(row: dict, style: Style) -> str:
@@ -67,9 +72,9 @@ def points(difference: float, style: Style) -> str:
 
 
 def _long(table: pd.DataFrame, style: Style, notes: Footnotes) -> tuple[list, int, list]:
-    rows = []
+    rows, columns = [], label_columns(table)
     for row in table.to_dict("records"):
-        cells = labels_of(row, table, style) | {
+        cells = labels_of(row, columns, style) | {
             "Sparsity": sparsity_text(row["sparsity"]),
             "Method": style.escape(METHODS.get(row["method"], row["method"])),
         }
@@ -96,9 +101,9 @@ def _long(table: pd.DataFrame, style: Style, notes: Footnotes) -> tuple[list, in
 
 def _wide(table: pd.DataFrame, style: Style, notes: Footnotes) -> tuple[list, int, list]:
     methods, lines = _fold(table)
-    rows = []
+    rows, columns = [], label_columns(table)
     for first, cells in lines:
-        labels = labels_of(first, table, style) | {"Sparsity": sparsity_text(first["sparsity"])}
+        labels = labels_of(first, columns, style) | {"Sparsity": sparsity_text(first["sparsity"])}
         if table["settings"].any():
             labels["Settings"] = style.escape(first["settings"])
         if "published" in table:

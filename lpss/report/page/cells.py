@@ -7,7 +7,7 @@ import pandas as pd
 
 from lpss.report.grid import PLAIN
 from lpss.report.looks import Look, labelled, looks_of
-from lpss.report.render import labels_of
+from lpss.report.render import label_columns, labels_of
 from lpss.report.tables import BLOCK, CELL, aggregate, finished, settle
 
 MANY = 30  # kinds of runs, more than which cannot be told apart by colours and markers
@@ -40,7 +40,9 @@ def cells_of(runs: pd.DataFrame) -> Cells:
     settled["cell"] = [places[key] for key in _keys(settled, [*CELL, "settings"])]
     settled["averaged"] = settled.index.isin(finished(settled).index)
     kinds, looks = _kinds(table)
-    return Cells(table, settled, kinds, looks, [labels_of(row, table, PLAIN) for row in rows.to_dict("records")])
+    columns = label_columns(table)
+    blocks = [labels_of(row, columns, PLAIN) for row in rows.to_dict("records")]
+    return Cells(table, settled, kinds, looks, blocks)
 
 
 def _kinds(table: pd.DataFrame) -> tuple[dict[str, str], dict[str, Look | None]]:

@@ -1,19 +1,18 @@
 """Which method is better, by experiment: average ranks, tests of every two methods, LpSS against the best other."""
 
-import logging
 from typing import NamedTuple
 
 import pandas as pd
 
 from lpss.errors import UsageError
-from lpss.report.comparison import Ranks, paired, ranks
+from lpss.report.comparison import Ranking, Ranks, paired, rankings
 from lpss.report.comparison_report import p_value, paired_grid, ranking_title, ranks_grid
 from lpss.report.grid import HTML, Grid
 from lpss.report.looks import label_of
 from lpss.report.pairwise import holm, pairwise
 from lpss.report.render import points
 
-log = logging.getLogger(__name__)
+APART = ["experiment", "evaluated_on"]  # what is not compared with each other
 PAIRS = (
     "Every two methods over all blocks (a data set at a sparsity). Ahead, alike, behind: in how many of them the first "
     "has the higher mean accuracy, to four decimals; one that missed the sparsity is behind. Difference: first - "
@@ -34,25 +33,29 @@ class Comparison(NamedTuple):
     diagrams: list[dict]
 
 
-def comparisons(runs: pd.DataFrame) -> list[Comparison]:
-    """A comparison for each experiment and part of the data that it was evaluated on, from the runs of `collect`."""
-    groups = list(runs.groupby(["experiment", "evaluated_on"], sort=True))
-    return [_comparison(", ".join(filter(None, key)) if len(groups) > 1 else "", part) for key, part in groups]
+def comparisons(runs: pd.DataFrame, table: pd.DataFrame) -> list[Comparison]:
+    """A comparison for each experiment and part of the data that it was evaluated on, from the runs of `collect` and
+    their `aggregate`."""
+    parts = list(runs.groupby(APART))
+    cells = dict(list(table.groupby(APART)))
+    return [
+        _comparison(", ".join(filter(None, key)) if len(parts) > 1 else "", part, cells[key]) for key, part in parts
+    ]
 
 
-def _comparison(title: str, runs: pd.DataFrame) -> Comparison:
-    found = _or_why(ranks, runs)
-    sparse = [*found.rankings[-1].ranks] if isinstance(found, Ranks) else []
-    reference = "lpss" if "lpss" in set(runs["method"]) or not sparse else sparse[0]
-    against = _or_why(paired, runs, reference)
-    pairs = _or_why(pairwise, runs)
+def _comparison(title: str, runs: pd.DataFrame, table: pd.DataFrame) -> Comparison:
+    found, pairs = _or_why(rankings, table), _or_why(pairwise, table)
+    ranked = isinstance(found, Ranks)
+    # Without LpSS: the method of the best average rank.
+    reference = next(iter(found.rankings[-1].ranks)) if ranked and "lpss" not in set(runs["method"]) else "lpss"
+    against = _or_why(paired, runs, reference, table)
     return Comparison(
         title,
-        found if isinstance(found, str) else ranks_grid(found, HTML),
+        ranks_grid(found, HTML) if ranked else found,
         pairs if isinstance(pairs, str) else _pairs_grid(pairs),
         against if isinstance(against, str) else paired_grid(against.assign(p_holm=holm(against["p"])), HTML),
         label_of(reference),
-        [_diagram(one) for one in found.rankings if one.blocks > 1] if isinstance(found, Ranks) else [],
+        [_diagram(one) for one in found.rankings if one.blocks > 1] if ranked else [],
     )
 
 
@@ -64,7 +67,8 @@ def _or_why(compare, *words):
         return f"{str(error)[0].upper()}{str(error)[1:]}."
 
 
-def _diagram(ranking) -> dict:
+def _diagram(ranking: Ranking) -> dict:
+    """What draws it: title, [method, rank], critical difference, [first, last] of each group."""
     names = list(ranking.ranks)
     return {
         "title": ranking_title(ranking),

@@ -7,8 +7,10 @@ import pandas as pd
 
 from lpss.report.grid import HTML, Grid
 from lpss.report.page.cells import Cells
-from lpss.report.render import labels_of, points, sparsity_text
+from lpss.report.render import label_columns, labels_of, points, sparsity_text
 from lpss.report.tables import CONTEST, MISSED, decimals, four, on_target
+
+FEW = 4  # methods that share a first place, up to which they are named
 
 
 def facts(cells: Cells) -> list[tuple[str, str]]:
@@ -36,34 +38,30 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:,.1f} days"
 
 
-def wins(cells: Cells) -> list[tuple[str, int]]:
-    """How often each method is the best of the sparse ones, of the most often first; see `best`."""
-    return Counter(cells.table.loc[cells.table["best"], "label"]).most_common()
+def wins(cells: Cells) -> list[tuple[str, int, int]]:
+    """Method, how often it is the best of the sparse ones (see `best`), how often not alone; most often first."""
+    count, shared = Counter(), Counter()
+    for _, winners in cells.table[cells.table["best"]].groupby(CONTEST):
+        names = set(winners["label"])
+        count.update(names)
+        shared.update(names if len(names) > 1 else ())
+    order = list(cells.kinds)
+    return [
+        (name, count[name], shared[name]) for name in sorted(count, key=lambda one: (-count[one], order.index(one)))
+    ]
 
 
 def best(cells: Cells) -> Grid | None:
-    """The best sparse method of each data set, model and sparsity where two or more compete; None where none do."""
-    table, rows = cells.table, []
+    """The best sparse methods of each data set, model and sparsity where two or more compete; None where none do."""
+    table = cells.table
+    sparse = table[(table["method"] != "dense") & on_target(table["sparsity"], table["sparsity_reached"])]
     dense = table[(table["method"] == "dense") & (table["n"] > 0)]
-    for _, cell in table.groupby(CONTEST, sort=False):
-        for row in cell[cell["best"]].to_dict("records"):
-            same = (cell["method"] != "dense") & on_target(cell["sparsity"], cell["sparsity_reached"])
-            others = cell[same & ~cell["best"]].nlargest(1, "accuracy_mean").to_dict("records")
-            baseline = dense[dense["block"] == row["block"]]["accuracy_mean"]
-            rows.append(
-                labels_of(row, table, HTML)
-                | {
-                    "Sparsity": sparsity_text(row["sparsity"]),
-                    "Best": HTML.bold(HTML.escape(row["label"])),
-                    "Next": HTML.escape(others[0]["label"]) if others else "-",
-                    "Accuracy": four(row["accuracy_mean"]),
-                    "n": str(row["n"]),
-                    "Std": four(row["accuracy_std"]),
-                    "Ahead": _ahead(row["accuracy_mean"], others[0]["accuracy_mean"] if others else math.nan),
-                    "Dense": four(baseline.iloc[0]) if len(baseline) == 1 else "-",
-                    "Against dense": _ahead(row["accuracy_mean"], baseline.iloc[0] if len(baseline) == 1 else math.nan),
-                }
-            )
+    columns = label_columns(table)
+    rows = [
+        _best_row(contest, dense, columns)
+        for _, contest in sparse.groupby(CONTEST, sort=False)
+        if contest["best"].any()
+    ]
     if not rows:
         return None
     legend = (
@@ -74,8 +72,28 @@ def best(cells: Cells) -> Grid | None:
     return Grid(list(rows[0]), list(rows[0]).index("Accuracy"), [list(row.values()) for row in rows], legend, [])
 
 
-def _ahead(mine: float, other: float) -> str:
-    return points(100 * (mine - other), HTML)
+def _best_row(contest: pd.DataFrame, dense: pd.DataFrame, columns: dict[str, str]) -> dict[str, str]:
+    """A line of `best`: a contest's cells -> title -> text."""
+    winners = contest[contest["best"]]
+    first = winners.iloc[0]
+    others = contest[~contest["best"]].nlargest(1, "accuracy_mean")
+    behind = others["accuracy_mean"].iloc[0] if len(others) else math.nan
+    baseline = dense.loc[dense["block"] == first["block"], "accuracy_mean"]
+    baseline = baseline.iloc[0] if len(baseline) == 1 else math.nan
+    names = list(dict.fromkeys(winners["label"]))
+    return labels_of(first, columns, HTML) | {
+        "Sparsity": sparsity_text(first["sparsity"]),
+        "Best": ", ".join(HTML.bold(HTML.escape(name)) for name in names)
+        if len(names) <= FEW
+        else f"{len(names)} alike",
+        "Next": HTML.escape(others["label"].iloc[0]) if len(others) else "-",
+        "Accuracy": four(first["accuracy_mean"]),
+        "n": str(first["n"]),
+        "Std": four(first["accuracy_std"]),
+        "Ahead": points(100 * (first["accuracy_mean"] - behind), HTML),
+        "Dense": four(baseline),
+        "Against dense": points(100 * (first["accuracy_mean"] - baseline), HTML),
+    }
 
 
 def _range(values: pd.Series, written, between: str = " … ") -> str:

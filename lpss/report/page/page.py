@@ -37,7 +37,7 @@ def page(
     remarks: what was said while all this was read.
     """
     cells = cells_of(runs)
-    compared = comparisons(runs)
+    compared = comparisons(runs, cells.table)
     differing, fixed, unknown = settings(cells)
     return (
         _environment()

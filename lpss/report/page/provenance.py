@@ -8,16 +8,16 @@ import pandas as pd
 
 from lpss.report.grid import HTML, Grid
 from lpss.report.page.cells import Cells
-from lpss.report.render import labels_of, sparsity_text
+from lpss.report.render import label_columns, labels_of, sparsity_text
 
 MANY = 200  # warnings, more than which are only counted
 
 
 def failures(cells: Cells) -> Grid | None:
     """The runs that are not averaged, a row each; None where there are none."""
-    lost = cells.runs[~cells.runs["averaged"]]
+    lost, columns = cells.runs[~cells.runs["averaged"]], label_columns(cells.table)
     rows = [
-        labels_of(run, cells.table, HTML)
+        labels_of(run, columns, HTML)
         | {
             "Method": HTML.escape(run["label"]),
             "Sparsity": sparsity_text(run["sparsity"]),

@@ -53,7 +53,7 @@ function overSparsities(width, title, dense, sparse, asked) {
   const [first] = dense;
   const baseline = first && { method: methodOf(first), y: first.mean, low: first.mean, high: first.mean, ...between(first), tip: cellTip(first) };
   const x = (from, to) => sparsityScale([...known.map((cell) => cell.reached), ...asked], asked, from, to);
-  return plot(width, { label: `Accuracy against sparsity. ${title}`, x, titleX: "sparsity reached", titleY: "accuracy", series, baseline, aside: true });
+  return plot(width, { label: `Accuracy against sparsity. ${title}`, x, titleX: "sparsity reached", titleY: "accuracy", series, baseline, aside: 24 });
 }
 
 function listed(width, title, cells) {
@@ -83,7 +83,7 @@ function costPanels(costOf, titleX) {
     const x = (from, to) => logarithmic(Math.min(...costs) / 1.25, Math.max(...costs) * 1.25, from, to);
     const series = known.map((cell) => ({
       method: methodOf(cell),
-      name: shortened(nameOf(cell), 18),
+      name: methodOf(cell).kind,
       points: [{ x: cost(cell), y: cell.mean, ...between(cell), hollow: cell.missed, tip: cellTip(cell) }],
     }));
     const label = `Accuracy against ${titleX(cells)}. ${title}`;
@@ -147,7 +147,7 @@ function layerPanels() {
     });
     const label = `${data.measures.layers[measure]} by layer. ${title}`;
     const x = (from, to) => nominal(names, from, to);
-    return [{ title, draw: (width) => plot(width, { label, x, titleX: "layer, input to output", titleY: data.measures.layers[measure], series, aside: true }) }];
+    return [{ title, draw: (width) => plot(width, { label, x, titleX: "layer, input to output", titleY: data.measures.layers[measure], series, aside: width / names.length / 3 }) }];
   });
 }
 

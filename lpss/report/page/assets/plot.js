@@ -2,6 +2,10 @@
 const MARGIN = { top: 24, right: 14, bottom: 40, left: 46 };
 const colourOf = (method) => (method.dense ? "var(--ink)" : `var(--c${method.colour})`);
 
+// Lines of methods that have the same colour differ by their dashes.
+const DASHES = ["", "9 3", "2 3", "9 3 2 3"];
+const dashOf = (method) => (method.dense ? "5 3" : DASHES[method.dash % DASHES.length]);
+
 // The outlines of matplotlib's o s D ^ v P X, and a bar for dense; `size` is half of a marker's width.
 const OUTLINES = [
   "M-1 0a1 1 0 1 0 2 0a1 1 0 1 0 -2 0z",
@@ -49,8 +53,8 @@ function ends(values, share = 0.07) {
 }
 
 // spec: { label, x: (from, to) => scale, titleX, titleY, floor?, baseline?: { method, y, low, high, tip }, aside?,
-// series: [{ method, line?, name?, points: [{ x, y, low?, high?, hollow?, tip }] }] }; aside: series that would hide each
-// other are drawn beside each other.
+// series: [{ method, line?, name?, points: [{ x, y, low?, high?, hollow?, tip }] }] }; aside: within how many
+// pixels series that would hide each other are drawn beside each other.
 function plot(width, spec) {
   const height = Math.round(Math.min(360, Math.max(210, width * 0.64)));
   const frame = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top, bottom: height - MARGIN.bottom };
@@ -66,7 +70,7 @@ function plot(width, spec) {
   const marks = [];
   if (spec.baseline) picture.append(drawBaseline(spec.baseline, y, frame, marks));
   spec.series.forEach((one, i) => {
-    const shift = spec.aside ? (i - (spec.series.length - 1) / 2) * Math.min(4, 24 / spec.series.length) : 0;
+    const shift = (i - (spec.series.length - 1) / 2) * Math.min(4, (spec.aside ?? 0) / spec.series.length);
     const shifted = { at: (value) => x.at(value) + shift };
     picture.append(drawSeries(one, shifted, y, `url(#${clip})`, marks));
   });
@@ -101,7 +105,7 @@ function drawSeries(one, x, y, clip, marks) {
     const lower = spread.map((point) => [x.at(point.x), y.at(point.low)]);
     drawn.append(svg("path", { d: `${path([...upper, ...lower.reverse()])}Z`, class: "band" }));
   }
-  if (one.line) drawn.append(svg("path", { d: path(spots), class: one.method.dense ? "line dense" : "line" }));
+  if (one.line) drawn.append(svg("path", { d: path(spots), class: "line", "stroke-dasharray": dashOf(one.method) }));
   group.append(drawn);
   one.points.forEach((point, i) => {
     const [left, top] = spots[i];

@@ -5,6 +5,7 @@ const padded = (low, high, share) => {
 };
 
 function written(value, step) {
+  if (Math.abs(value) < step * 1e-9) return "0";
   const places = Math.min(10, Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
   return decimals(value, places);
 }
