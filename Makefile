@@ -23,10 +23,11 @@ $(STAMP): pyproject.toml
 
 install: $(STAMP)       ## make .venv and install the package into it
 
-demo: $(STAMP)          ## train six methods at sparsity .9 on built-in real data; table and figure in outputs/demo
+demo: $(STAMP)          ## train six methods at sparsity .9 on built-in real data; table, figure and report.html in outputs/demo
 	$(BIN)/lpss-train --multirun experiment=quickstart output=outputs/demo \
 	    method=dense,static,set,rigl,snip,lpss sparsity=0.9 seed=0,1,2 $(ARGS)
 	$(BIN)/lpss-table outputs/demo --output outputs/demo/table.md --figure outputs/demo/table.png
+	$(BIN)/lpss-report outputs/demo --output outputs/demo/report.html
 	@cat outputs/demo/table.md
 
 test: $(STAMP)          ## run the tests, except the longest: under five minutes on two cores

@@ -62,6 +62,7 @@ class Footnotes(dict):
 
 
 def markdown_table(header: list[str], left: int, rows: list[list[str]], legend: str, notes: list[str]) -> str:
+    """The parts of a `Grid`: a table that is padded, so that it reads well in a terminal, legend and footnotes."""
     widths = [max(3, *map(len, column)) for column in zip(header, *rows, strict=True)]
     pads = [str.ljust if i < left else str.rjust for i in range(len(header))]
     rule = ["-" * w if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
@@ -74,6 +75,7 @@ def markdown_table(header: list[str], left: int, rows: list[list[str]], legend: 
 
 
 def latex_table(header: list[str], left: int, rows: list[list[str]], legend: str, notes: list[str]) -> str:
+    """The parts of a `Grid` as a table environment, with space where the first column changes; needs booktabs."""
     body, data_set = [], rows[0][0]
     for row in rows:
         if row[0] not in ("", data_set):

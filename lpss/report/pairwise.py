@@ -2,6 +2,7 @@
 
 from itertools import combinations
 
+import numpy as np
 import pandas as pd
 
 from lpss.errors import UsageError
@@ -32,7 +33,7 @@ def pairwise(table: pd.DataFrame) -> pd.DataFrame:
 def holm(p: pd.Series) -> pd.Series:
     """Holm's correction of p values for their number; NaN is no test and does not count."""
     known = p.dropna().sort_values(kind="stable")
-    return (known * range(len(known), 0, -1)).cummax().clip(upper=1).reindex(p.index)
+    return (known * np.arange(len(known), 0, -1)).cummax().clip(upper=1).reindex(p.index)
 
 
 def _row(scores: pd.DataFrame, method: str, other: str) -> dict:

@@ -10,7 +10,7 @@ from lpss.report.page.cells import Cells
 from lpss.report.render import label_columns, labels_of, points, sparsity_text
 from lpss.report.tables import CONTEST, MISSED, decimals, four, on_target
 
-FEW = 4  # methods that share a first place, up to which they are named
+FEW = 4  # things, up to which they are listed
 
 
 def facts(cells: Cells) -> list[tuple[str, str]]:
@@ -21,13 +21,13 @@ def facts(cells: Cells) -> list[tuple[str, str]]:
         ("Runs", f"{len(runs):,}"),
         ("Data sets", str(runs["dataset"].nunique())),
         ("Methods", str(runs["method"].nunique())),
-        ("Sparsities", _range(sparse["sparsity"].dropna(), sparsity_text) or "-"),
-        ("Runs a cell", _range(table["n"], "{:d}".format, " to ")),
-        ("Evaluated on", " and ".join(sorted(set(runs["evaluated_on"]) - {""})) or "-"),
+        ("Sparsities", _listed(list(map(sparsity_text, sorted(set(sparse["sparsity"].dropna())))))),
+        ("Runs a cell", _span(sorted(set(table["n"])))),
+        ("Evaluated on", _listed(sorted(set(runs["evaluated_on"]) - {""}))),
         ("Computing time", duration(runs["wall_time_s"].sum())),
     ]
     dates = sorted({text[:10] for text in runs["finished"] if text})
-    return [*facts, ("Finished", dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}")] if dates else facts
+    return [*facts, ("Finished", _span(dates))] if dates else facts
 
 
 def duration(seconds: float) -> str:
@@ -96,9 +96,10 @@ def _best_row(contest: pd.DataFrame, dense: pd.DataFrame, columns: dict[str, str
     }
 
 
-def _range(values: pd.Series, written, between: str = " … ") -> str:
-    """Few values one by one, many as a range."""
-    known = sorted(set(values))
-    if len(known) > 4 or between != " … " and len(known) > 1:
-        return f"{written(known[0])}{between}{written(known[-1])}"
-    return ", ".join(map(written, known))
+def _listed(texts: list[str]) -> str:
+    """Few one by one, many from the first to the last."""
+    return ", ".join(texts) or "-" if len(texts) <= FEW else _span(texts)
+
+
+def _span(values: list) -> str:
+    return f"{values[0]} to {values[-1]}" if len(values) > 1 else str(values[0])

@@ -6,7 +6,7 @@ import pandas as pd
 
 from lpss.report.grid import HTML, Grid
 from lpss.report.page.cells import Cells
-from lpss.report.tables import flat_settings
+from lpss.report.tables import CELL, flat_settings
 
 # What names a cell; every table shows it.
 KNOWN = {"experiment_name", "dataset.name", "model.name", "method.name", "sparsity"}
@@ -22,15 +22,17 @@ DIFFERING = (
 def settings(cells: Cells) -> tuple[Grid | None, Grid | None, int]:
     """The settings that differ, those that do not (None: there are none), and how many runs have none on record."""
     configs = [json.loads(text) if text else None for text in cells.runs["config"]]
-    places = cells.table.loc[cells.runs["cell"], ["block", "sparsity"]].to_records(index=False).tolist()
+    # What the runs of one method must share to be averaged, but for their settings; what methods must share to compete.
+    alike = cells.table.groupby(CELL, dropna=False).ngroup()[cells.runs["cell"]]
+    places = cells.table.groupby(["block", "sparsity"], dropna=False).ngroup()[cells.runs["cell"]]
     rows = [
-        (key, value, label, cell, place)
-        for config, label, cell, place in zip(configs, cells.runs["label"], cells.runs["cell"], places, strict=True)
+        (key, value, *where)
+        for config, *where in zip(configs, cells.runs["label"], alike, places, strict=True)
         if config is not None
         for key, value in flat_settings(config).items()
         if key not in KNOWN
     ]
-    table = pd.DataFrame(rows, columns=["key", "value", "label", "cell", "place"])
+    table = pd.DataFrame(rows, columns=["key", "value", "label", "alike", "place"])
     table["label"] = pd.Categorical(table["label"], list(cells.kinds))  # in the order of tables
     values = table.groupby("key")["value"].nunique()
     differing = [_differing(key, part) for key, part in table.groupby("key") if values[key] > 1]
@@ -43,10 +45,8 @@ def settings(cells: Cells) -> tuple[Grid | None, Grid | None, int]:
 
 
 def _differing(key: str, rows: pd.DataFrame) -> list[str]:
-    if (rows.groupby("cell")["value"].nunique() > 1).any():
-        where = WITHIN
-    else:
-        where = BETWEEN if (rows.groupby("place")["value"].nunique() > 1).any() else ELSEWHERE
+    varies = [name for name in ("alike", "place") if (rows.groupby(name)["value"].nunique() > 1).any()]
+    where = {"alike": WITHIN, "place": BETWEEN}[varies[0]] if varies else ELSEWHERE
     values = rows.groupby("value", sort=False)["label"].agg(_names)
     if len(values) > MANY:
         return [HTML.escape(key), where, f"{len(values)} values"]

@@ -1,14 +1,15 @@
 // A chart that lists methods, the best on top: mean and standard deviation, and a dot for each run.
 const ROW = 22;
 const MOST_ROWS = 30;
+const LETTER = 6.8; // pixels of a name's letter
 const shortened = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 
 // spec: { label, rows: [{ method, y, low, high, hollow, tip, runs: [{ value, tip }] }] }, y: the mean.
 function dots(width, spec) {
   const rows = [...spec.rows].sort((a, b) => b.y - a.y).slice(0, MOST_ROWS);
-  const length = Math.floor((width * (width > 500 ? 0.5 : 0.4)) / 6.4);
+  const length = Math.floor((width * (width > 500 ? 0.5 : 0.4)) / LETTER);
   const names = rows.map((row) => shortened(row.method.name, length));
-  const left = 12 + 6.4 * Math.max(...names.map((name) => name.length));
+  const left = 12 + LETTER * Math.max(...names.map((name) => name.length));
   const height = ROW * rows.length + 44;
   const values = rows.flatMap((row) => [row.low, row.high, ...row.runs.map((run) => run.value)]);
   const x = linear(...ends(values, 0.05), left, width - MARGIN.right);

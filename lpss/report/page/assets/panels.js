@@ -172,6 +172,7 @@ const watcher = new IntersectionObserver(
 function draw(figure, width) {
   watcher.unobserve(figure);
   const canvas = figure.querySelector(".canvas");
+  canvas.style.minHeight = 0;
   canvas.replaceChildren(drawn.get(figure)(width ?? Math.max(260, Math.round(canvas.clientWidth))));
 }
 
@@ -185,7 +186,7 @@ function fill(container) {
   const panels = PANELS[container.dataset.chart](container.dataset.place);
   const count = container.dataset.all ? panels.length : FIRST;
   container.replaceChildren(...panels.slice(0, count).map(figureOf));
-  if (!panels.length) container.append(html("p", { class: "none" }, "Nothing to draw here for what is chosen."));
+  if (!panels.length) container.append(html("p", { class: "none" }, "Nothing to draw here."));
   if (panels.length > count) {
     const showAll = () => {
       container.dataset.all = "yes";

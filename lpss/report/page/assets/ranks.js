@@ -2,7 +2,7 @@
 const LINE = 20;
 
 function rankDiagram(room, ranking) {
-  const width = Math.max(room, 300 + 12 * ranking.ranks.length);
+  const width = Math.max(room, 250 + 10 * ranking.ranks.length);
   const k = ranking.ranks.length;
   const longest = Math.max(...ranking.ranks.map(([name]) => name.length));
   const side = Math.min(width * 0.3, 6.6 * (longest + 6) + 16);

@@ -8,19 +8,20 @@ function leading(text) {
   return found ? Number(found[1].replace(/,/g, "").replace("−", "-")) : NaN;
 }
 
-const isBlank = (text) => text === "" || text === "-";
+const isEmpty = (text) => text === "" || text === "-";
+const isNumber = (text) => !Number.isNaN(leading(text));
 
-// Of the rows in a column's order: numbers by size where all cells begin with one; what is blank comes last either way.
-function ordered(rows, column, direction) {
-  const texts = rows.map((row) => row.texts[column]);
-  const numeric = texts.every((text) => isBlank(text) || !Number.isNaN(leading(text)));
+// The rows in a column's order: by size in a column of numbers, else by name. Cells that are empty, or words among
+// numbers (diverged), come last either way.
+function ordered(rows, column, numeric, direction) {
+  const isBlank = ({ texts }) => isEmpty(texts[column]) || (numeric && !isNumber(texts[column]));
   const compare = (a, b) => {
     const by = numeric ? leading(a) - leading(b) : 0;
     return by || a.localeCompare(b, undefined, { numeric: true, sensitivity: "base" });
   };
-  const blank = rows.filter((row) => isBlank(row.texts[column]));
-  const known = rows.filter((row) => !isBlank(row.texts[column]));
-  return [...known.sort((a, b) => direction * compare(a.texts[column], b.texts[column])), ...blank];
+  const known = rows.filter((row) => !isBlank(row));
+  known.sort((a, b) => direction * compare(a.texts[column], b.texts[column]));
+  return [...known, ...rows.filter(isBlank)];
 }
 
 class DataTable {
@@ -48,8 +49,13 @@ class DataTable {
     const next = { none: "ascending", ascending: "descending", descending: "none" }[head.ariaSort ?? "none"];
     for (const other of this.heads) other.removeAttribute("aria-sort");
     if (next !== "none") head.setAttribute("aria-sort", next);
-    this.sorted = next === "none" ? this.rows : ordered(this.rows, column, next === "ascending" ? 1 : -1);
+    this.sorted = next === "none" ? this.rows : ordered(this.rows, column, this.isNumeric(column), next === "ascending" ? 1 : -1);
     this.show(0);
+  }
+
+  isNumeric(column) {
+    const isPossible = ({ texts }) => isEmpty(texts[column]) || isNumber(texts[column]);
+    return this.heads[column].classList.contains("number") || this.rows.every(isPossible);
   }
 
   isWanted(row) {
