@@ -20,7 +20,7 @@ from lpss.report.render import grid
 
 ASSETS = Path(__file__).with_name("assets")
 # In the order in which they need each other.
-SCRIPTS = ("dom", "state", "scale", "tooltip", "plot", "dots", "ranks", "panels", "tables", "runs", "main")
+SCRIPTS = ("dom", "state", "scale", "tooltip", "plot", "dots", "ranks", "panels", "gallery", "tables", "runs", "main")
 
 
 def page(

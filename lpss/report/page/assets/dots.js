@@ -13,10 +13,16 @@ function dots(width, spec) {
   const height = ROW * rows.length + 44;
   const values = rows.flatMap((row) => [row.low, row.high, ...row.runs.map((run) => run.value)]);
   const x = linear(...ends(values, 0.05), left, width - MARGIN.right);
-  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": spec.label, class: "plot" });
+  const picture = svg("svg", {
+    viewBox: `0 0 ${width} ${height}`,
+    role: "img",
+    "aria-label": spec.label,
+    class: "plot",
+  });
   const bottom = height - 36;
   const lines = svg("g", { class: "axes" });
-  const titleX = spec.rows.length > rows.length ? `accuracy (the best ${rows.length} of ${spec.rows.length})` : "accuracy";
+  const titleX =
+    spec.rows.length > rows.length ? `accuracy (the best ${rows.length} of ${spec.rows.length})` : "accuracy";
   for (const tick of x.ticks(Math.max(3, Math.round((width - left) / 80)))) {
     const at = x.at(tick.value);
     lines.append(svg("line", { x1: at, x2: at, y1: 2, y2: bottom, class: "rule" }));

@@ -1,7 +1,5 @@
-// Which panels each section shows, from the cells that are chosen; drawn when they come into view.
-const FIRST = 12; // panels of a section that are shown until more are asked for
-
-const between = (cell) => (cell.std === null ? {} : { low: cell.mean - cell.std, high: cell.mean + cell.std });
+// Which panels each section shows, from the cells that are chosen: { title, draw: (width) => svg }.
+const between = ({ mean, std }) => ({ low: mean - std, high: mean + std }); // both the mean where no std is known
 const nameOf = (cell) => methodOf(cell).name;
 const atSparsity = (cell) => (methodOf(cell).dense ? "" : `, sparsity ${sparsityText(cell.sparsity)}`);
 
@@ -23,7 +21,10 @@ function cellTip(cell) {
 function bySparsity(cells) {
   return [...grouped(cells, (cell) => cell.block)].flatMap(([block, members]) => {
     const dense = members.filter((cell) => methodOf(cell).dense);
-    const sparse = grouped(members.filter((cell) => !methodOf(cell).dense), (cell) => cell.sparsity);
+    const sparse = grouped(
+      members.filter((cell) => !methodOf(cell).dense),
+      (cell) => cell.sparsity,
+    );
     if (!sparse.size) return [[titleOf(block), dense]];
     return [...sparse]
       .sort(([a], [b]) => a - b)
@@ -37,7 +38,11 @@ function sparsityPanels() {
     const sparse = cells.filter((cell) => !methodOf(cell).dense);
     const asked = [...new Set(sparse.map((cell) => cell.sparsity))].sort((a, b) => a - b);
     const title = titleOf(block) + (asked.length === 1 ? `, sparsity ${sparsityText(asked[0])}` : "");
-    return { title, draw: (width) => (asked.length > 1 ? overSparsities(width, title, dense, sparse, asked) : listed(width, title, cells)) };
+    return {
+      title,
+      draw: (width) =>
+        asked.length > 1 ? overSparsities(width, title, dense, sparse, asked) : listed(width, title, cells),
+    };
   });
 }
 
@@ -50,18 +55,28 @@ function overSparsities(width, title, dense, sparse, asked) {
       .sort((a, b) => a.reached - b.reached)
       .map((cell) => ({ x: cell.reached, y: cell.mean, ...between(cell), hollow: cell.missed, tip: cellTip(cell) })),
   }));
-  const [first] = dense;
-  const baseline = first && { method: methodOf(first), y: first.mean, low: first.mean, high: first.mean, ...between(first), tip: cellTip(first) };
+  const baselines = dense.map((cell) => ({
+    method: methodOf(cell),
+    y: cell.mean,
+    ...between(cell),
+    tip: cellTip(cell),
+  }));
   const x = (from, to) => sparsityScale([...known.map((cell) => cell.reached), ...asked], asked, from, to);
-  return plot(width, { label: `Accuracy against sparsity. ${title}`, x, titleX: "sparsity reached", titleY: "accuracy", series, baseline, aside: 24 });
+  return plot(width, {
+    label: `Accuracy against sparsity. ${title}`,
+    x,
+    titleX: "sparsity reached",
+    titleY: "accuracy",
+    series,
+    baselines,
+    aside: 24,
+  });
 }
 
 function listed(width, title, cells) {
   const rows = cells.map((cell) => ({
     method: methodOf(cell),
     y: cell.mean,
-    low: cell.mean,
-    high: cell.mean,
     ...between(cell),
     hollow: cell.missed,
     tip: cellTip(cell),
@@ -91,7 +106,11 @@ function costPanels(costOf, titleX) {
   });
 }
 
-const flopsPanels = () => costPanels(() => (cell) => cell.flops, () => "training FLOPs, dense = 1");
+const flopsPanels = () =>
+  costPanels(
+    () => (cell) => cell.flops,
+    () => "training FLOPs, dense = 1",
+  );
 
 // Relative to dense where that is known of all, else in seconds.
 function timePanels() {
@@ -106,12 +125,22 @@ function epochPanels() {
   return bySparsity(chosenCells()).flatMap(([title, cells]) => {
     const known = cells.filter((cell) => curves.has(cell.place));
     if (!known.length) return [];
-    const series = known.map((cell) => ({ method: methodOf(cell), line: "curve", points: curvePoints(cell, curves.get(cell.place), measure) }));
+    const series = known.map((cell) => ({
+      method: methodOf(cell),
+      line: "curve",
+      points: curvePoints(cell, curves.get(cell.place), measure),
+    }));
     const epochs = series.flatMap((one) => one.points.map((point) => point.x));
     const x = (from, to) => linear(Math.min(...epochs), Math.max(...epochs, Math.min(...epochs) + 1), from, to);
     const floor = measure.endsWith("accuracy") ? floorOf(series) : undefined;
     const label = `${data.measures.epochs[measure]} by epoch. ${title}`;
-    return [{ title, draw: (width) => plot(width, { label, x, titleX: "epoch", titleY: data.measures.epochs[measure], series, floor }) }];
+    return [
+      {
+        title,
+        draw: (width) =>
+          plot(width, { label, x, titleX: "epoch", titleY: data.measures.epochs[measure], series, floor }),
+      },
+    ];
   });
 }
 
@@ -126,9 +155,11 @@ function curvePoints(cell, curve, measure) {
     .filter((point) => point.y !== null);
 }
 
-// Accuracy rises fast at first; what matters is the rest: the lowest mean of the last three quarters of the epochs.
+// Accuracy rises fast at first; what matters is the rest: the lowest of the last three quarters of the epochs.
 function floorOf(series) {
-  const late = series.flatMap((one) => one.points.slice(Math.floor(one.points.length / 4)).map((point) => point.low ?? point.y));
+  const late = series.flatMap((one) =>
+    one.points.slice(Math.floor(one.points.length / 4)).map((point) => point.low ?? point.y),
+  );
   return Math.min(...late);
 }
 
@@ -142,12 +173,29 @@ function layerPanels() {
     if (!names.length) return [];
     const series = known.map((cell) => {
       const profile = profiles.get(cell.place);
-      const points = profile.names.map((name, i) => ({ x: names.indexOf(name), y: profile[measure][i], tip: [nameOf(cell), `${name}: ${decimals(profile[measure][i], 3)}`] }));
+      const points = profile.names.map((name, i) => ({
+        x: names.indexOf(name),
+        y: profile[measure][i],
+        tip: [nameOf(cell), `${name}: ${decimals(profile[measure][i], 3)}`],
+      }));
       return { method: methodOf(cell), line: "points", points: points.filter((point) => point.y !== null) };
     });
     const label = `${data.measures.layers[measure]} by layer. ${title}`;
     const x = (from, to) => nominal(names, from, to);
-    return [{ title, draw: (width) => plot(width, { label, x, titleX: "layer, input to output", titleY: data.measures.layers[measure], series, aside: width / names.length / 3 }) }];
+    return [
+      {
+        title,
+        draw: (width) =>
+          plot(width, {
+            label,
+            x,
+            titleX: "layer, input to output",
+            titleY: data.measures.layers[measure],
+            series,
+            aside: width / names.length / 3,
+          }),
+      },
+    ];
   });
 }
 
@@ -162,39 +210,3 @@ const PANELS = {
   layers: layerPanels,
   ranks: rankPanels,
 };
-
-const drawn = new WeakMap(); // a panel's element -> how it is drawn
-const watcher = new IntersectionObserver(
-  (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => draw(entry.target)),
-  { rootMargin: "800px" },
-);
-
-function draw(figure, width) {
-  watcher.unobserve(figure);
-  const canvas = figure.querySelector(".canvas");
-  canvas.style.minHeight = 0;
-  canvas.replaceChildren(drawn.get(figure)(width ?? Math.max(260, Math.round(canvas.clientWidth))));
-}
-
-function figureOf(panel) {
-  const figure = html("figure", {}, html("figcaption", {}, panel.title), html("div", { class: "canvas" }));
-  drawn.set(figure, panel.draw);
-  return figure;
-}
-
-function fill(container) {
-  const panels = PANELS[container.dataset.chart](container.dataset.place);
-  const count = container.dataset.all ? panels.length : FIRST;
-  container.replaceChildren(...panels.slice(0, count).map(figureOf));
-  if (!panels.length) container.append(html("p", { class: "none" }, "Nothing to draw here."));
-  if (panels.length > count) {
-    const showAll = () => {
-      container.dataset.all = "yes";
-      fill(container);
-    };
-    container.append(html("button", { class: "more", onclick: showAll }, `Show all ${panels.length} panels`));
-  }
-  for (const figure of container.querySelectorAll("figure")) watcher.observe(figure);
-}
-
-const fillAll = () => all("[data-chart]").forEach(fill);

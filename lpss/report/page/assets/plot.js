@@ -40,7 +40,9 @@ function axes(x, y, frame, titles) {
     lines.append(svg("text", { x: at, y: bottom + 16, "text-anchor": "middle" }, tick.text));
   }
   lines.append(svg("line", { x1: left, x2: right, y1: bottom, y2: bottom }));
-  lines.append(svg("text", { x: (left + right) / 2, y: bottom + 33, "text-anchor": "middle", class: "title" }, titles.x));
+  lines.append(
+    svg("text", { x: (left + right) / 2, y: bottom + 33, "text-anchor": "middle", class: "title" }, titles.x),
+  );
   lines.append(svg("text", { x: 2, y: top - 10, class: "title" }, titles.y));
   return lines;
 }
@@ -52,7 +54,7 @@ function ends(values, share = 0.07) {
   return known.length ? padded(Math.min(...known), Math.max(...known), share) : [0, 1];
 }
 
-// spec: { label, x: (from, to) => scale, titleX, titleY, floor?, baseline?: { method, y, low, high, tip }, aside?,
+// spec: { label, x: (from, to) => scale, titleX, titleY, floor?, baselines?: [{ method, y, low, high, tip }], aside?,
 // series: [{ method, line?, name?, points: [{ x, y, low?, high?, hollow?, tip }] }] }; aside: within how many
 // pixels series that would hide each other are drawn beside each other.
 function plot(width, spec) {
@@ -60,21 +62,34 @@ function plot(width, spec) {
   const frame = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top, bottom: height - MARGIN.bottom };
   const x = spec.x(frame.left, frame.right);
   const heights = spec.series.flatMap((one) => one.points.flatMap((point) => [point.y, point.low, point.high]));
-  if (spec.baseline) heights.push(spec.baseline.y, spec.baseline.low, spec.baseline.high);
-  const [low, high] = ends(spec.floor === undefined ? heights : [...heights.filter((one) => one >= spec.floor), spec.floor]);
+  const baselines = spec.baselines ?? [];
+  heights.push(...baselines.flatMap((one) => [one.y, one.low, one.high]));
+  const [low, high] = ends(
+    spec.floor === undefined ? heights : [...heights.filter((one) => one >= spec.floor), spec.floor],
+  );
   const y = linear(low, high, frame.bottom, frame.top);
-  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": spec.label, class: "plot" });
+  const picture = svg("svg", {
+    viewBox: `0 0 ${width} ${height}`,
+    role: "img",
+    "aria-label": spec.label,
+    class: "plot",
+  });
   const clip = `clip${plot.count++}`;
   const box = { x: frame.left, y: frame.top, width: frame.right - frame.left, height: frame.bottom - frame.top };
-  picture.append(svg("clipPath", { id: clip }, svg("rect", box)), axes(x, y, frame, { x: spec.titleX, y: spec.titleY }));
+  picture.append(
+    svg("clipPath", { id: clip }, svg("rect", box)),
+    axes(x, y, frame, { x: spec.titleX, y: spec.titleY }),
+  );
   const marks = [];
-  if (spec.baseline) picture.append(drawBaseline(spec.baseline, y, frame, marks));
+  for (const one of baselines) picture.append(drawBaseline(one, y, frame, marks));
   spec.series.forEach((one, i) => {
     const shift = (i - (spec.series.length - 1) / 2) * Math.min(4, (spec.aside ?? 0) / spec.series.length);
     const shifted = { at: (value) => x.at(value) + shift };
     picture.append(drawSeries(one, shifted, y, `url(#${clip})`, marks));
   });
-  const names = spec.series.filter((one) => one.name).map((one) => ({ text: one.name, ...placed(one.points[0], x, y) }));
+  const names = spec.series
+    .filter((one) => one.name)
+    .map((one) => ({ text: one.name, ...placed(one.points[0], x, y) }));
   picture.append(writeNames(names, frame));
   answerPointer(picture, width, marks);
   return picture;
@@ -88,7 +103,9 @@ function drawBaseline(baseline, y, frame, marks) {
   const group = svg("g", { class: "series", style: `color: ${colourOf(baseline.method)}` });
   if (baseline.low !== baseline.high) {
     const [top, bottom] = [y.at(baseline.high), y.at(baseline.low)];
-    group.append(svg("rect", { x: frame.left, width: frame.right - frame.left, y: top, height: bottom - top, class: "band" }));
+    group.append(
+      svg("rect", { x: frame.left, width: frame.right - frame.left, y: top, height: bottom - top, class: "band" }),
+    );
   }
   group.append(svg("line", { x1: frame.left, x2: frame.right, y1: at, y2: at, class: "baseline" }));
   for (let x = frame.left; x <= frame.right; x += 20) marks.push({ x, y: at, tip: baseline.tip, series: group });
@@ -133,8 +150,14 @@ function writeNames(names, frame) {
   for (const { text, x, y } of names) {
     const width = text.length * 5.9;
     const places = [
-      [x + 8, y], [x - 8 - width, y], [x - width / 2, y - 12], [x - width / 2, y + 12],
-      [x + 6, y - 10], [x + 6, y + 10], [x - 6 - width, y - 10], [x - 6 - width, y + 10],
+      [x + 8, y],
+      [x - 8 - width, y],
+      [x - width / 2, y - 12],
+      [x - width / 2, y + 12],
+      [x + 6, y - 10],
+      [x + 6, y + 10],
+      [x - 6 - width, y - 10],
+      [x - 6 - width, y + 10],
     ];
     const found = places.find(([left, at]) => free({ left, right: left + width, top: at - 5, bottom: at + 5 }));
     if (!found) continue;

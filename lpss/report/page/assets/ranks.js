@@ -10,10 +10,15 @@ function rankDiagram(room, ranking) {
   const axis = 52;
   const names = axis + 14 + 9 * ranking.groups.length + 12;
   const height = names + LINE * Math.ceil(k / 2) + 4;
-  const attributes = { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Average ranks. ${ranking.title}` };
+  const attributes = {
+    viewBox: `0 0 ${width} ${height}`,
+    role: "img",
+    "aria-label": `Average ranks. ${ranking.title}`,
+  };
   const picture = svg("svg", { ...attributes, class: "plot ranks", style: `min-width: ${width}px` });
   const line = (x1, y1, x2, y2, name = "stroke") => picture.append(svg("line", { x1, y1, x2, y2, class: name }));
-  const text = (at, y, words, anchor = "middle") => picture.append(svg("text", { x: at, y, "text-anchor": anchor }, words));
+  const text = (at, y, words, anchor = "middle") =>
+    picture.append(svg("text", { x: at, y, "text-anchor": anchor }, words));
 
   line(x.at(1), axis, x.at(k), axis);
   for (let half = 2; half <= 2 * k; half++) {
@@ -38,11 +43,25 @@ function rankDiagram(room, ranking) {
     const y = names + LINE * (better ? i : k - 1 - i) + 6;
     const edge = better ? side - 14 : width - side + 14;
     const method = data.methods.find((one) => one.kind === name);
-    picture.append(svg("path", { d: path([[x.at(rank), axis], [x.at(rank), y], [edge, y]]), class: "stroke thin" }));
+    picture.append(
+      svg("path", {
+        d: path([
+          [x.at(rank), axis],
+          [x.at(rank), y],
+          [edge, y],
+        ]),
+        class: "stroke thin",
+      }),
+    );
     const group = svg("g", { style: `color: ${method ? colourOf(method) : "var(--ink)"}` });
     group.append(svg("circle", { cx: x.at(rank), cy: axis, r: 4.5, class: "mark" }));
     picture.append(group);
-    text(edge + (better ? -4 : 4), y + 4, better ? `${name}  ${rank.toFixed(2)}` : `${rank.toFixed(2)}  ${name}`, better ? "end" : "start");
+    text(
+      edge + (better ? -4 : 4),
+      y + 4,
+      better ? `${name}  ${rank.toFixed(2)}` : `${rank.toFixed(2)}  ${name}`,
+      better ? "end" : "start",
+    );
   });
   return picture;
 }

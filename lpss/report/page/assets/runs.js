@@ -18,7 +18,9 @@ function listRuns(table) {
   const numeric = ["Accuracy", "Best", "Best epoch", "Reached", "Train FLOPs", "Seconds"];
   const headers = [...titles, ...numeric, "Folder"];
   const isNumber = (i) => i >= titles.length && i < titles.length + numeric.length;
-  table.tHead.append(html("tr", {}, ...headers.map((title, i) => html("th", { class: isNumber(i) && "number", scope: "col" }, title))));
+  table.tHead.append(
+    html("tr", {}, ...headers.map((title, i) => html("th", { class: isNumber(i) && "number", scope: "col" }, title))),
+  );
   const rows = data.runs.map((run) => {
     const texts = runTexts(run);
     const cells = () => texts.map((text, i) => html("td", { class: isNumber(i) && "number" }, text));

@@ -36,7 +36,8 @@ function logarithmic(low, high, from, to) {
       for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++) {
         for (const digit of digits) {
           const value = Number((digit * 10 ** power).toPrecision(3));
-          if (value >= low && value <= high) found.push({ value, text: value < 1e6 ? String(value).replace(/^0\./, ".") : value.toExponential() });
+          if (value >= low && value <= high)
+            found.push({ value, text: value < 1e6 ? String(value).replace(/^0\./, ".") : value.toExponential() });
         }
       }
       if (found.length >= Math.min(4, count)) return found;

@@ -6,10 +6,10 @@ const state = {
   hidden: new Set(), // methods
   measures: { epochs: "eval_accuracy", layers: "sparsity_reached" },
 };
-const views = []; // called after each change
+const views = { tables: [], charts: [] }; // what is called after a change
 
-function changed() {
-  for (const view of views) view();
+function changed(...kinds) {
+  for (const kind of kinds) for (const view of views[kind]) view();
 }
 
 // As lpss-table writes them: .9123, and a dash for what is not known.

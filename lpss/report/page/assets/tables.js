@@ -39,23 +39,27 @@ class DataTable {
     });
     this.foot = html("div", { class: "pages" });
     table.parentElement.after(this.foot);
-    views.push(() => this.show(0));
-    this.show(0);
+    views.tables.push(() => this.show(0));
   }
 
   // Ascending, then descending, then as it was.
   sort(column) {
     const head = this.heads[column];
-    const next = { none: "ascending", ascending: "descending", descending: "none" }[head.ariaSort ?? "none"];
+    const next = { none: "ascending", ascending: "descending", descending: "none" }[
+      head.getAttribute("aria-sort") ?? "none"
+    ];
     for (const other of this.heads) other.removeAttribute("aria-sort");
     if (next !== "none") head.setAttribute("aria-sort", next);
-    this.sorted = next === "none" ? this.rows : ordered(this.rows, column, this.isNumeric(column), next === "ascending" ? 1 : -1);
+    this.sorted =
+      next === "none" ? this.rows : ordered(this.rows, column, this.isNumeric(column), next === "ascending" ? 1 : -1);
     this.show(0);
   }
 
+  // Whether all cells are numbers; in a column that is written as numbers some may be words.
   isNumeric(column) {
-    const isPossible = ({ texts }) => isEmpty(texts[column]) || isNumber(texts[column]);
-    return this.heads[column].classList.contains("number") || this.rows.every(isPossible);
+    const texts = this.rows.map((row) => row.texts[column]);
+    const isNumbers = this.heads[column].classList.contains("number");
+    return isNumbers ? texts.some(isNumber) : texts.every((text) => isEmpty(text) || isNumber(text));
   }
 
   isWanted(row) {
@@ -78,7 +82,8 @@ class DataTable {
     const from = this.page * size;
     const many = count === this.rows.length ? `${count} rows` : `${count} of ${this.rows.length} rows`;
     if (count <= size) return this.rows.length > 12 || count < this.rows.length ? [many] : [];
-    const step = (words, page, off) => html("button", { type: "button", disabled: off, onclick: () => this.show(page) }, words);
+    const step = (words, page, off) =>
+      html("button", { type: "button", disabled: off, onclick: () => this.show(page) }, words);
     const whole = () => {
       this.whole = true;
       this.show(0);

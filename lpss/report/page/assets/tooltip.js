@@ -1,5 +1,5 @@
 // The box that says what is under the pointer.
-const tip = html("div", { id: "tip", role: "status", hidden: "" });
+const tip = html("div", { id: "tip", role: "tooltip", hidden: "" });
 document.body.append(tip);
 
 function showTip(event, lines) {
