@@ -14,6 +14,7 @@ PROGRAM = "lpss-report"
 DESCRIPTION = """One page of all runs below the given paths, to look at, print or send: tables, accuracy against
 sparsity, FLOPs and time, curves by epoch, layers, comparisons, settings, failures, versions."""
 SUFFIXES = (".html", ".htm")
+SHOWN = 3  # paths in the title
 
 
 class Remarks(logging.Handler):
@@ -49,8 +50,9 @@ def _run(args: argparse.Namespace) -> None:
             print_error(PROGRAM, line)
     from lpss.report.page.page import page  # once the paths have been checked
 
-    title = args.title or f"Sparse training: {', '.join(args.paths)}"
-    text = page(runs, title, metrics, layers, unended(args.paths), remarks.lines)
+    more = f" and {len(args.paths) - SHOWN} more" if len(args.paths) > SHOWN else ""
+    title = args.title or f"Sparse training: {', '.join(args.paths[:SHOWN])}{more}"
+    text = page(runs, title, metrics, layers, unended(args.paths, args.experiment), remarks.lines)
     write_text(output, text)
     print(f"{PROGRAM}: wrote {output}: {len(runs)} runs, {len(text.encode()) / 1e6:.1f} MB", file=sys.stderr)
 
@@ -67,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--experiment", metavar="NAME", help="only runs of this experiment_name")
     add("-o", "--output", metavar="FILE", default="report.html", help="where to write the page (default: report.html)")
-    add("--title", metavar="TEXT", help="the page's title")
+    add("--title", metavar="TEXT", help="the page's title (default: the paths)")
     return parser
 
 

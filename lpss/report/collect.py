@@ -81,10 +81,14 @@ def metrics_of(runs: pd.DataFrame) -> pd.DataFrame:
     return _stacked(runs[["folder"]], "metrics.csv", read_metrics, EPOCH_FIELDS)
 
 
-def unended(paths: str | Path | Iterable[str | Path]) -> list[Path]:
-    """The folders at or below `paths` of runs that have begun and not ended: run.log is there, run.json is not."""
+def unended(paths: str | Path | Iterable[str | Path], experiment: str | None = None) -> list[Path]:
+    """The folders at or below `paths` of runs that have begun and not ended: run.log is there, run.json is not.
+
+    experiment: only those below a folder of this name, where lpss-train writes an experiment's runs.
+    """
     logs = [file for path in _listed(paths) if path.is_dir() for file in path.rglob("run.log")]
-    return sorted({file.parent for file in logs if not file.with_name("run.json").exists()})
+    folders = sorted({file.parent for file in logs if not file.with_name("run.json").exists()})
+    return [folder for folder in folders if experiment is None or experiment in folder.parts]
 
 
 def _stacked(runs: pd.DataFrame, name: str, read: Callable, columns: Iterable[str]) -> pd.DataFrame:

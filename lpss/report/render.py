@@ -33,10 +33,10 @@ def render(table: pd.DataFrame, format: str = "markdown", layout: str | None = N
     if format == "csv":
         return (table if layout == "long" else _wide_numbers(table)).to_csv(index=False, lineterminator="\n")
     style, write = (LATEX, latex_table) if format == "latex" else (MARKDOWN, markdown_table)
-    return write(*grid(table, layout, style))
+    return write(*table_grid(table, layout, style))
 
 
-def grid(table: pd.DataFrame, layout: str, style: Style) -> Grid:
+def table_grid(table: pd.DataFrame, layout: str, style: Style) -> Grid:
     """The table (as `render` takes it) in the texts of a style; of a long one, row by row."""
     notes = Footnotes()
     header, left, rows = (_long if layout == "long" else _wide)(table, style, notes)

@@ -37,6 +37,10 @@ def test_title_experiment_and_place(outputs, capsys):
     assert main(["outputs", "--experiment", "y", "--title", "A & B", "-o", "new/page.htm"]) == 0
     text = (outputs.parent / "new/page.htm").read_text(encoding="utf-8")
     assert "<title>A &amp; B</title>" in text and ".5000" in text and ".9250" not in text
+    assert main(["outputs", "outputs/other", "outputs/cifar10", "outputs", "outputs"]) == 0
+    assert "<title>Sparse training: outputs, outputs/other, outputs/cifar10 and 2 more</title>" in (
+        outputs.parent / "report.html"
+    ).read_text(encoding="utf-8")
     assert main(["outputs", "--experiment", "z"]) == 2
     assert "--experiment z: no such runs" in capsys.readouterr().err
 

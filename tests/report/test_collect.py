@@ -119,6 +119,7 @@ def test_runs_that_have_begun_and_not_ended(tmp_path, write_run):
     begun.mkdir()
     (begun / "run.log").write_text("")
     assert unended([tmp_path, tmp_path / "outputs", tmp_path / "nowhere"]) == [begun]
+    assert unended(tmp_path, "outputs") == [begun] and unended(tmp_path, "other") == []
 
 
 def test_the_table_starts_without_what_takes_long_to_load():

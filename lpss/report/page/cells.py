@@ -34,8 +34,8 @@ def cells_of(runs: pd.DataFrame) -> Cells:
     """The cells of the runs of `collect`."""
     table, settled = labelled(aggregate(runs)), labelled(settle(runs))
     rows = table.drop_duplicates(BLOCK)
-    numbers = {key: i for i, key in enumerate(_keys(rows, BLOCK))}
-    table["block"] = [numbers[key] for key in _keys(table, BLOCK)]
+    places = {key: i for i, key in enumerate(_keys(rows, BLOCK))}
+    table["block"] = [places[key] for key in _keys(table, BLOCK)]
     places = {key: i for i, key in enumerate(_keys(table, [*CELL, "settings"]))}
     settled["cell"] = [places[key] for key in _keys(settled, [*CELL, "settings"])]
     settled["averaged"] = settled.index.isin(finished(settled).index)

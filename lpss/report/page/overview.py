@@ -17,17 +17,17 @@ def facts(cells: Cells) -> list[tuple[str, str]]:
     """What was run, and how much of it."""
     runs, table = cells.runs, cells.table
     sparse = table[table["method"] != "dense"]
-    facts = [
+    found = [
         ("Runs", f"{len(runs):,}"),
         ("Data sets", str(runs["dataset"].nunique())),
         ("Methods", str(runs["method"].nunique())),
         ("Sparsities", _listed(list(map(sparsity_text, sorted(set(sparse["sparsity"].dropna())))))),
-        ("Runs a cell", _span(sorted(set(table["n"])))),
+        ("Runs per cell", _span(sorted(set(table["n"])))),
         ("Evaluated on", _listed(sorted(set(runs["evaluated_on"]) - {""}))),
         ("Computing time", duration(runs["wall_time_s"].sum())),
     ]
     dates = sorted({text[:10] for text in runs["finished"] if text})
-    return [*facts, ("Finished", _span(dates))] if dates else facts
+    return [*found, ("Finished", _span(dates))] if dates else found
 
 
 def duration(seconds: float) -> str:
@@ -45,10 +45,8 @@ def wins(cells: Cells) -> list[tuple[str, int, int]]:
         names = set(winners["label"])
         count.update(names)
         shared.update(names if len(names) > 1 else ())
-    order = list(cells.kinds)
-    return [
-        (name, count[name], shared[name]) for name in sorted(count, key=lambda one: (-count[one], order.index(one)))
-    ]
+    names = sorted(count, key=list(cells.kinds).index)  # in the order of tables where they are as often the best
+    return [(name, count[name], shared[name]) for name in sorted(names, key=count.get, reverse=True)]
 
 
 def best(cells: Cells) -> Grid | None:
@@ -80,12 +78,10 @@ def _best_row(contest: pd.DataFrame, dense: pd.DataFrame, columns: dict[str, str
     behind = others["accuracy_mean"].iloc[0] if len(others) else math.nan
     baseline = dense.loc[dense["block"] == first["block"], "accuracy_mean"]
     baseline = baseline.iloc[0] if len(baseline) == 1 else math.nan
-    names = list(dict.fromkeys(winners["label"]))
+    names = [HTML.bold(HTML.escape(name)) for name in dict.fromkeys(winners["label"])]
     return labels_of(first, columns, HTML) | {
         "Sparsity": sparsity_text(first["sparsity"]),
-        "Best": ", ".join(HTML.bold(HTML.escape(name)) for name in names)
-        if len(names) <= FEW
-        else f"{len(names)} alike",
+        "Best": ", ".join(names) if len(names) <= FEW else f"{len(names)} alike",
         "Next": HTML.escape(others["label"].iloc[0]) if len(others) else "-",
         "Accuracy": four(first["accuracy_mean"]),
         "n": str(first["n"]),

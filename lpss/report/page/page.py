@@ -16,7 +16,7 @@ from lpss.report.page.comparison import comparisons
 from lpss.report.page.overview import best, facts, wins
 from lpss.report.page.provenance import failures, lost_counts, machines, warnings
 from lpss.report.page.settings import settings
-from lpss.report.render import grid
+from lpss.report.render import table_grid
 
 ASSETS = Path(__file__).with_name("assets")
 # In the order in which they need each other.
@@ -54,8 +54,8 @@ def page(
             lost=lost_counts(cells.runs, unended),
             wins=wins(cells),
             best=best(cells),
-            wide=grid(cells.table, "wide", HTML),
-            long=grid(cells.table, "long", HTML),
+            wide=table_grid(cells.table, "wide", HTML),
+            long=table_grid(cells.table, "long", HTML),
             comparisons=compared,
             differing=differing,
             fixed=fixed,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lpss.record import FINISHED
 from lpss.report.grid import HTML, Grid
 from lpss.report.page.cells import Cells
 from lpss.report.render import label_columns, labels_of, sparsity_text
@@ -22,7 +23,7 @@ def failures(cells: Cells) -> Grid | None:
             "Method": HTML.escape(run["label"]),
             "Sparsity": sparsity_text(run["sparsity"]),
             "Seed": "-" if pd.isna(run["seed"]) else str(run["seed"]),
-            "Status": HTML.escape(run["status"] if run["status"] != "finished" else "finished without a number"),
+            "Status": HTML.escape(_state(run["status"])),
             "Error": HTML.escape(run["error"] or "-"),
             "Folder": HTML.escape(run["folder"]),
         }
@@ -34,10 +35,13 @@ def failures(cells: Cells) -> Grid | None:
 def lost_counts(runs: pd.DataFrame, unended: Sequence[Path]) -> list[str]:
     """How many runs are not averaged, by the reason: ["2 diverged", "1 failed"]."""
     states = runs.loc[~runs["averaged"], "status"].value_counts()
-    counts = [
-        f"{count} {'finished without a number' if state == 'finished' else state}" for state, count in states.items()
-    ]
+    counts = [f"{count} {_state(status)}" for status, count in states.items()]
     return counts + ([f"{len(unended)} not ended"] if unended else [])
+
+
+def _state(status: str) -> str:
+    """The status of a run that is not averaged, in words."""
+    return "finished without a number" if status == FINISHED else status
 
 
 def warnings(cells: Cells) -> Grid | None:
@@ -54,12 +58,12 @@ def warnings(cells: Cells) -> Grid | None:
         where=("folder", "first"),
     )
     groups = groups.sort_values("runs", ascending=False, kind="stable")
-    cells_of_rows = [
+    shown = [
         [HTML.escape(line), HTML.escape(row["who"]), HTML.escape(row["where"]), str(row["runs"])]
         for line, row in groups.head(MANY).iterrows()
     ]
     left = f"{len(groups) - MANY} more warnings are in the runs' run.json." if len(groups) > MANY else ""
-    return Grid(["Warning", "Methods", "First in", "Runs"], 3, cells_of_rows, left, [])
+    return Grid(["Warning", "Methods", "First in", "Runs"], 3, shown, left, [])
 
 
 def _lines(text: str) -> list[str]:
@@ -75,19 +79,17 @@ def _lines(text: str) -> list[str]:
 
 def machines(runs: pd.DataFrame) -> Grid:
     """Which versions, machines and ways to compute the runs had, a row for each, with the number of runs."""
-    facts = pd.DataFrame({"commit": runs["git_commit"].str[:12], "device": runs["device"]})
-    facts["machine"] = runs["device_name"]
-    for name in ("processes", "threads"):
-        facts[name] = runs[name].astype("string").fillna("")
+    facts = [("commit", runs["git_commit"].str[:12]), ("device", runs["device"]), ("machine", runs["device_name"])]
+    facts += [(name, runs[name].astype("string").fillna("")) for name in ("processes", "threads")]
     for column in ("versions", "modes"):
         read = [json.loads(text) if text else {} for text in runs[column]]
         for key in sorted({key for one in read for key in one}):
-            facts[key] = [_text(one.get(key, "")) for one in read]
+            facts.append((key, pd.Series([_text(one.get(key, "")) for one in read])))
     rows = [
         [HTML.escape(name), HTML.escape(value or "not recorded"), f"{count:,}"]
-        for name in facts
-        if (facts[name] != "").any()
-        for value, count in facts[name].value_counts().items()
+        for name, values in facts
+        if (values != "").any()
+        for value, count in values.value_counts().items()
     ]
     legend = "How many runs had each. Cells that mix versions, machines or commits say so in a footnote of the tables."
     return Grid(["What", "Value", "Runs"], 2, rows, legend, [])

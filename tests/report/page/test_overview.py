@@ -7,7 +7,7 @@ def test_facts(tmp_path, sweep, write_run):
     write_run("late", dataset="letter", seed=9, finished="2026-03-04T00:00:00+00:00", wall_time_s=7200)
     found = dict(facts(cells_of(collect(tmp_path / "outputs"))))
     assert found["Runs"] == "37" and found["Data sets"] == found["Methods"] == "3"
-    assert found["Sparsities"] == ".5, .9" and found["Runs a cell"] == "2 to 3"
+    assert found["Sparsities"] == ".5, .9" and found["Runs per cell"] == "2 to 3"
     assert found["Computing time"] == "2.0 h" and found["Finished"] == "2026-01-01 to 2026-03-04"
 
 
