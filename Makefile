@@ -11,7 +11,7 @@ HIGH = 0.9,0.95,0.98,0.99
 # are given out in the order of tests/conftest.py, the longest first.
 PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install demo test test-all fuzz lint reproduce-table4 mnist-lenet figures clean
+.PHONY: help install demo tour test test-all fuzz lint reproduce-table4 mnist-lenet figures clean
 
 help:            ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/  make \1/p' $(MAKEFILE_LIST)
@@ -23,11 +23,15 @@ $(STAMP): pyproject.toml
 
 install: $(STAMP)       ## make .venv and install the package into it
 
-demo: $(STAMP)          ## train six methods at sparsity .9 on built-in real data; table and figure in outputs/demo
+demo: $(STAMP)          ## train six methods at sparsity .9 on built-in real data; table, figure and report.html in outputs/demo
 	$(BIN)/lpss-train --multirun experiment=quickstart output=outputs/demo \
 	    method=dense,static,set,rigl,snip,lpss sparsity=0.9 seed=0,1,2 $(ARGS)
 	$(BIN)/lpss-table outputs/demo --output outputs/demo/table.md --figure outputs/demo/table.png
+	$(BIN)/lpss-report outputs/demo --output outputs/demo/report.html
 	@cat outputs/demo/table.md
+
+tour: $(STAMP)          ## own csv -> sweep -> table, report -> predictions -> export, in three minutes; files in outputs/tour
+	$(BIN)/python scripts/tour.py $(ARGS)
 
 test: $(STAMP)          ## run the tests, except the longest: under five minutes on two cores
 	$(PYTEST) $(ARGS)

@@ -320,6 +320,20 @@ def read_layers(folder: Path) -> pd.DataFrame | None:
     return table.astype({name: "float64" for name in LAYER_FIELDS if name not in texts})
 
 
+def read_metrics(folder: Path) -> pd.DataFrame | None:
+    """metrics.csv of a run's folder, numbers in the columns `EPOCH_FIELDS`; None where there is none.
+
+    Columns that earlier versions did not write are NaN. Raises ValueError or OSError where it is no such file.
+    """
+    file = folder / "metrics.csv"
+    if not file.is_file():
+        return None
+    table = pd.read_csv(file)
+    if "epoch" not in table:
+        raise ValueError("it has no column 'epoch'")
+    return table.reindex(columns=list(EPOCH_FIELDS)).astype("float64")
+
+
 def _without_nan(value):
     if isinstance(value, dict):
         return {str(key): _without_nan(inner) for key, inner in value.items()}

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from lpss.report.figures import COLOURS, MARKERS
+from lpss.report.looks import COLOURS, MARKERS
 from lpss.report.plotting import STYLE, save
 
 DRAWN = {  # panel -> part, and the cells drawn of it (all where it has none of them)

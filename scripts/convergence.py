@@ -32,7 +32,7 @@ from lpss import sphere
 from lpss.cli import run_command
 from lpss.files import write_text
 from lpss.options import check_range
-from lpss.report.render import markdown_table
+from lpss.report.grid import markdown_table
 from lpss.theory.arguments import exponents
 
 DIM, STARTS = 10, 8

@@ -76,7 +76,7 @@ def test_rooms_know_only_the_rooms_below_them():
 
 def test_what_reports_are_made_of_needs_no_torch():
     files = [ROOT / f"{name}.py" for name in TORCH_FREE]
-    files += [file for room in ("report", "runs") for file in (ROOT / room).glob("*.py")]
+    files += [file for room in ("report", "runs") for file in (ROOT / room).rglob("*.py")]
     for file in files:
         tree = ast.parse(file.read_text(encoding="utf-8"))
         names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}

@@ -43,8 +43,9 @@ def test_a_wheel_holds_every_module_and_every_config_file(wheel):
     held = set(zipfile.ZipFile(wheel).namelist())
     modules = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "lpss").rglob("*.py")}
     sources = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "lpss").rglob("*.[ch]")}
+    assets = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "lpss/report/page/assets").iterdir()}
     configs = {f"lpss/{path.relative_to(REPOSITORY)}" for path in (REPOSITORY / "conf").rglob("*.yaml")}
-    assert modules | configs | {"lpss/report/published.csv"} | sources <= held
+    assert modules | configs | assets | {"lpss/report/published.csv"} | sources <= held
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,8 @@ def test_every_command_of_an_installed_wheel_works(installed):
     installed("lpss-train", "-m", "dataset=digits", "method=lpss,static", *FEW)
     assert "| Digits" in installed("lpss-table")
     assert installed("lpss-runs", "list").count("finished") == 2
+    installed("lpss-report", "--output", "report.html")
+    assert "<title>Sparse training: outputs</title>" in (installed.work / "report.html").read_text(encoding="utf-8")
     (run,) = installed.work.glob("outputs/*/lpss-*/*")
     assert "| the file | npz" in installed("lpss-export", str(run), "--format", "npz")
     assert "digits" in installed("lpss-data")

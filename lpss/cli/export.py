@@ -9,7 +9,7 @@ from lpss.cli import CommandParser, run_command
 from lpss.errors import UsageError
 from lpss.export.formats import FORMATS
 from lpss.record import WEIGHTS
-from lpss.report.render import markdown_table
+from lpss.report.grid import markdown_table
 from lpss.report.tables import decimals
 
 DESCRIPTION = """Writes the net of a finished run to a file, with what standardises its examples: a loaded net takes

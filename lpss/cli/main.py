@@ -11,7 +11,7 @@ from lpss.errors import UsageError, suggestion
 
 PROGRAM = "lpss"
 # In the order of their use; each is the module lpss/cli/<name>.py with a function `main` and, but for train, `parser`.
-COMMANDS = ("train", "table", "runs", "predict", "export", "data", "figures", "theory", "completion")
+COMMANDS = ("train", "table", "report", "runs", "predict", "export", "data", "figures", "theory", "completion")
 
 
 def main() -> int:

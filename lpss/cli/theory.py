@@ -9,7 +9,7 @@ from itertools import product
 
 from lpss.cli import CommandParser, run_command
 from lpss.errors import UsageError
-from lpss.report.render import markdown_table
+from lpss.report.grid import markdown_table
 from lpss.report.tables import decimals, four
 from lpss.theory import expected_hoyer, expected_hoyer_gaussian, largest_p, natural_sparsity
 

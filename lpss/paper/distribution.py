@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lpss.paper.common import new_figure, p_of, source, weights_of
-from lpss.report.figures import COLOURS
+from lpss.report.looks import COLOURS
 
 NEURON = 0  # of the output layer: the first class
 SMALL = 0.1  # of the largest magnitude: what counts as close to zero

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from lpss.paper.common import SOURCE, fan_in, layer_kind, new_figure
 from lpss.report.collect import layers_of
-from lpss.report.figures import COLOURS
+from lpss.report.looks import COLOURS
 from lpss.theory import expected_hoyer, expected_hoyer_gaussian, fit_alpha, fit_alpha_by_layer
 
 COLUMNS = 3  # of panels

@@ -9,7 +9,7 @@ from matplotlib.ticker import EngFormatter
 
 from lpss.paper.common import fan_in, new_figure, source
 from lpss.report.collect import layers_of
-from lpss.report.figures import COLOURS, MARKERS
+from lpss.report.looks import COLOURS, MARKERS
 from lpss.report.names import DATASETS
 from lpss.theory import natural_sparsity
 

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lpss.paper.common import new_figure, source
-from lpss.report.figures import COLOURS, MARKERS, draw_baseline
+from lpss.report.figures import draw_baseline
+from lpss.report.looks import COLOURS, MARKERS
 from lpss.report.names import DATASETS, METHODS, rank
 from lpss.schedules import build_schedule
 

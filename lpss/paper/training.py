@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lpss.errors import LpssError
 from lpss.paper.common import new_figure, p_of, source
-from lpss.report.figures import COLOURS
+from lpss.report.looks import COLOURS
 
 NAMES = {"lpsgd": "LpSGD", "lpsgd_m": "LpSGD-m"}
 COLUMNS = {"train_accuracy": "train_accuracy", "eval_accuracy": "test_accuracy", "hoyer_sparsity": "hoyer_sparsity"}

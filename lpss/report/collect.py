@@ -5,14 +5,14 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from lpss.errors import UsageError, reason, suggestion
 from lpss.files import write_text
-from lpss.record import DTYPES, FIELDS, LAYER_FIELDS, SCHEMA, read_layers, text
+from lpss.record import DTYPES, EPOCH_FIELDS, FIELDS, LAYER_FIELDS, SCHEMA, read_layers, read_metrics, text
 
 log = logging.getLogger(__name__)
 
@@ -74,18 +74,39 @@ def layers_of(runs: pd.DataFrame) -> pd.DataFrame:
 
     A file that cannot be read is skipped, with a logged warning that names it; empty where there is none.
     """
-    parts = []
-    for run in runs[RUN_COLUMNS].to_dict("records"):
-        folder = Path(run["folder"])
-        try:
-            part = read_layers(folder)
-        except (OSError, ValueError, KeyError) as error:
-            log.warning("skipped %s: %s", folder / "layers.csv", reason(error))
-            continue
-        if part is not None:
-            parts.append(part.assign(**run)[RUN_COLUMNS + list(LAYER_FIELDS)])
-    empty = pd.DataFrame(columns=RUN_COLUMNS + list(LAYER_FIELDS))
-    return pd.concat(parts, ignore_index=True) if parts else empty
+    return _stacked(runs[RUN_COLUMNS], "layers.csv", read_layers, LAYER_FIELDS)
+
+
+def metrics_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """The rows of metrics.csv of runs that `collect` returned: `folder`, then `EPOCH_FIELDS`; else as `layers_of`."""
+    return _stacked(runs[["folder"]], "metrics.csv", read_metrics, EPOCH_FIELDS)
+
+
+def unended(paths: str | Path | Iterable[str | Path], experiment: str | None = None) -> list[Path]:
+    """The folders at or below `paths` of runs that have begun and not ended: run.log is there, run.json is not.
+
+    experiment: only those below a folder of this name, where lpss-train writes an experiment's runs.
+    """
+    logs = [file for path in _listed(paths) if path.is_dir() for file in path.rglob("run.log")]
+    folders = sorted({file.parent for file in logs if not file.with_name("run.json").exists()})
+    return [folder for folder in folders if experiment is None or experiment in folder.parts]
+
+
+def _stacked(runs: pd.DataFrame, name: str, read: Callable, columns: Iterable[str]) -> pd.DataFrame:
+    """What `read` makes of the folders' files of this name, behind the columns of `runs`."""
+    parts = [_read_part(Path(folder), name, read) for folder in runs["folder"]]
+    counts = [0 if part is None else len(part) for part in parts]
+    owners = runs.loc[runs.index.repeat(counts)].reset_index(drop=True)
+    found = [part for part in parts if part is not None]
+    rows = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(columns))
+    return pd.concat([owners, rows], axis=1)
+
+
+def _read_part(folder: Path, name: str, read: Callable) -> pd.DataFrame | None:
+    try:
+        return read(folder)
+    except (OSError, ValueError, KeyError) as error:
+        log.warning("skipped %s: %s", folder / name, reason(error))
 
 
 def _listed(paths: str | Path | Iterable[str | Path]) -> list[Path]:

@@ -50,11 +50,12 @@ class Ranks:
     left_out: list[str]
 
 
-def paired(runs: pd.DataFrame, method: str = "lpss") -> pd.DataFrame:
+def paired(runs: pd.DataFrame, method: str = "lpss", table: pd.DataFrame | None = None) -> pd.DataFrame:
     """`method` against the best other sparse method, a row for each `BLOCK` in which both were tried.
 
-    Takes what `collect` returns. The best other is the one of the highest mean (to four decimals) among
-    those that are `on_target`; other versions of the same method (lpss_demo beside lpss) do not compete.
+    Takes what `collect` returns, and its `aggregate` where that is there already. The best other is the one of the
+    highest mean (to four decimals) among those that are `on_target`; other versions of the same method
+    (lpss_demo beside lpss) do not compete.
     Columns: those of `BLOCK`; method, accuracy_mean, sparsity_reached; counts (bool: False where no run of
     the method finished or it missed the sparsity); best_other, best_other_mean ("", NaN where none counts);
     n (seeds both have finished), difference (mean over these seeds, method - best other), low, high (95 % t
@@ -64,7 +65,7 @@ def paired(runs: pd.DataFrame, method: str = "lpss") -> pd.DataFrame:
     are 0..1, differences percentage points, method - other.
     Raises UsageError where a method has several settings in a cell, or nothing can be compared.
     """
-    cells = _cells(runs)
+    cells = _cells(aggregate(runs) if table is None else table)
     good = finished(settle(runs)).groupby(BLOCK)
     dense = cells[cells["method"] == "dense"].set_index(BLOCK[:-1])["accuracy_mean"]
     rows = []
@@ -100,15 +101,34 @@ def paired(runs: pd.DataFrame, method: str = "lpss") -> pd.DataFrame:
 def ranks(runs: pd.DataFrame) -> Ranks:
     """Average ranks of the sparse methods by sparsity and over all, after Demsar (JMLR 7, 2006).
 
-    Takes what `collect` returns. A block is a data set at a sparsity (within an experiment and model);
-    in it the highest mean accuracy, to four decimals, has rank 1, ties share the mean of their ranks. A
-    method that missed the sparsity, or diverged with every seed, is last in the block: its accuracy is that
-    of another problem, and leaving the block out would forgive it. Only methods and blocks without gaps
-    are used: the emptiest method or block is left out until there is no gap.
+    Takes what `collect` returns. Raises UsageError as `block_scores` does.
+    """
+    return rankings(aggregate(runs))
+
+
+def rankings(table: pd.DataFrame) -> Ranks:
+    """`ranks` of what `aggregate` returned: in a block (`block_scores`) the highest score has rank 1, ties share the
+    mean of their ranks. Raises UsageError as `block_scores` does.
+    """
+    complete, left_out = block_scores(table)
+    places = complete.rank(axis=1, ascending=False)
+    parts = [(sparsity, part) for sparsity, part in places.groupby(level="sparsity")]
+    if len(parts) > 1:
+        parts.append((None, places))
+    return Ranks([_ranking(*part) for part in parts], left_out)
+
+
+def block_scores(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Mean accuracy, to four decimals, of each sparse method (a column) in each `BLOCK` (a row), without gaps; and what
+    that cost, as text.
+
+    Takes what `aggregate` returns. A block is a data set at a sparsity (within an experiment and model). The score of a
+    method that missed the sparsity, or diverged with every seed, is `LAST`: its accuracy is that of another problem,
+    and leaving the block out would forgive it. The emptiest method or block is left out until there is no gap.
     Raises UsageError where a method has several settings in a cell, accuracies on test and validation data
     would be mixed, or no block has two methods.
     """
-    cells = _tried(_cells(runs[runs["method"] != "dense"]))
+    cells = _tried(_cells(table[table["method"] != "dense"]))
     if cells["evaluated_on"].nunique() > 1:
         raise UsageError("test and validation accuracies cannot be ranked together: give only the paths of one of them")
     scores = cells.assign(score=cells["accuracy_mean"].round(4).where(cells["counts"], LAST))
@@ -117,18 +137,14 @@ def ranks(runs: pd.DataFrame) -> Ranks:
     complete = _complete(scores)
     if complete.empty:
         raise UsageError("no data set and sparsity with runs of two sparse methods: nothing to rank")
-    places = complete.rank(axis=1, ascending=False)
-    parts = [(sparsity, part) for sparsity, part in places.groupby(level="sparsity")]
-    if len(parts) > 1:
-        parts.append((None, places))
-    return Ranks([_ranking(*part) for part in parts], _left_out(scores, complete))
+    return complete, _left_out(scores, complete)
 
 
-def _cells(runs: pd.DataFrame) -> pd.DataFrame:
+def _cells(table: pd.DataFrame) -> pd.DataFrame:
     """The table of `aggregate`, with the paper's figures and whether a cell counts; each cell of one setting."""
-    if runs.empty:
+    if table.empty:
         raise UsageError("no runs of sparse methods: nothing to compare")
-    cells = compare(aggregate(runs))
+    cells = compare(table)
     several = cells[cells.duplicated(CELL, keep=False)]
     if len(several):
         first = several.iloc[0]

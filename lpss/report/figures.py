@@ -10,15 +10,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from lpss.errors import UsageError
-from lpss.report.names import DATASETS, METHODS, rank
+from lpss.report.looks import COLOURS, MARKERS, labelled, looks_of
+from lpss.report.names import DATASETS, rank
 from lpss.report.plotting import STYLE, plot_path, save
-from lpss.report.tables import decimals, finished, natural, settle
+from lpss.report.tables import decimals, finished, settle
 
 PANEL = ["dataset", "experiment", "model", "evaluated_on"]
 MANY_LAYERS = 12  # more names than this are written vertically
-# Okabe and Ito's colours, which colour-blind people can tell apart; in grey the markers differ.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D1F", "#555555")
-MARKERS = "osD^vPX"  # one fewer than colours: the pairs repeat only after 56
 
 
 def accuracy_figure(runs: pd.DataFrame, path: str | Path, layers: pd.DataFrame | None = None) -> None:
@@ -34,7 +32,7 @@ def accuracy_figure(runs: pd.DataFrame, path: str | Path, layers: pd.DataFrame |
     runs = finished(settle(runs))
     if runs.empty:
         raise UsageError("no finished run to draw")
-    runs = runs.assign(label=[_label(*pair) for pair in zip(runs["method"], runs["settings"], strict=True)])
+    runs = labelled(runs)
     looks = _looks(runs)
     layers = pd.DataFrame(columns=["folder"]) if layers is None else layers
     # Rows without a number (and dense, which has no zeros to show) would only blur the panel.
@@ -63,22 +61,12 @@ def draw_baseline(axes: Axes, accuracy: pd.Series, **line) -> None:
         axes.axhspan(mean - spread, mean + spread, color="black", alpha=0.08, linewidth=0)
 
 
-def _label(method: str, settings: str) -> str:
-    name = METHODS.get(method, method)
-    return f"{name}, {settings}" if settings else name
-
-
 def _looks(runs: pd.DataFrame) -> dict[str, tuple[str, str]]:
     """Label -> (colour, marker), the same in all panels; dense is black."""
-    kinds = runs[["method", "settings", "label"]].drop_duplicates().to_dict("records")
-    kinds.sort(key=lambda kind: (rank(kind["method"], METHODS), natural(kind["settings"])))
-    looks, i = {}, 0
-    for kind in kinds:
-        dense = kind["method"] == "dense"
-        pair = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-        looks[kind["label"]] = ("black", "_") if dense else pair
-        i += not dense
-    return looks
+    return {
+        label: ("black", "_") if look is None else (COLOURS[look.colour], MARKERS[look.marker])
+        for label, look in looks_of(runs).items()
+    }
 
 
 def _columns(labels: list[str], room: int = 145) -> int:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from lpss.errors import UsageError
-from lpss.report.figures import COLOURS, MARKERS
+from lpss.report.looks import COLOURS, MARKERS
 from lpss.report.names import DATASETS, KINDS, METHODS, kind_of
 from lpss.report.plotting import STYLE, plot_path, save
 from lpss.report.render import sparsity_text

@@ -10,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lpss.report.comparison import LEVEL, Ranking, ranks
-from lpss.report.comparison_report import p_value
+from lpss.report.comparison_report import ranking_title
 from lpss.report.names import METHODS
 from lpss.report.plotting import STYLE, plot_path, save
-from lpss.report.render import sparsity_text
 from lpss.report.tables import decimals
 
 COLUMNS = 2  # of panels
@@ -64,7 +63,7 @@ def _depth(ranking: Ranking) -> float:
 def _draw(axes: Axes, ranking: Ranking) -> None:
     k = len(ranking.ranks)
     axes.set_xlim(1 - 0.5 * (k - 1), k + 0.5 * (k - 1))
-    axes.set_title(_title(ranking), loc="center", weight="bold")
+    axes.set_title(ranking_title(ranking), loc="center", weight="bold")
     _draw_axis(axes, k)
     _draw_critical_difference(axes, ranking.critical_difference, k)
     for i, group in enumerate(ranking.groups()):
@@ -99,10 +98,3 @@ def _draw_critical_difference(axes: Axes, difference: float, k: int) -> None:
     ends = [1, 1 + difference]
     axes.plot(ends, [CD_BAR, CD_BAR], color="black", linewidth=1.2, marker="|", markersize=7)
     axes.text(1 + difference / 2, CD_BAR - 0.25, text, ha="center", va="bottom", fontsize=8)
-
-
-def _title(ranking: Ranking) -> str:
-    of = "All sparsities" if ranking.sparsity is None else f"Sparsity {sparsity_text(ranking.sparsity)}"
-    blocks = f"{ranking.blocks} block{'s' if ranking.blocks > 1 else ''}"
-    p = "" if math.isnan(ranking.friedman_p) else f", Friedman p {p_value(ranking.friedman_p, equals='= ')}"
-    return f"{of}: {blocks}{p}"

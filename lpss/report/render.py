@@ -5,56 +5,17 @@ A pure function of the table: the same table gives the same bytes.
 
 import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import pandas as pd
 
 from lpss.errors import UsageError
+from lpss.report.grid import LATEX, MARKDOWN, Footnotes, Grid, Style, latex_table, markdown_table
 from lpss.report.names import DATASETS, KINDS, MANY, METHODS, kind_of, method_rank
 from lpss.report.tables import BLOCK, MISSED, decimals, four, natural
 
 DEFAULT_LAYOUT = {"markdown": "long", "csv": "long", "latex": "wide"}
 LAYOUTS = ("long", "wide")
 NUMBERS = ["accuracy_mean", "accuracy_std", "n", "sparsity_reached"]
-
-
-@dataclass(frozen=True)
-class Style:
-    """How a format writes what needs markup."""
-
-    escape: Callable[[str], str]
-    bold: Callable[[str], str]
-    footnote: Callable[[int], str]
-    plus_minus: str
-    minus: str
-
-
-_LATEX_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    **{c: "\\" + c for c in "&%$#_{}"},
-}
-
-
-def escape_latex(text: str) -> str:
-    return re.sub("[" + re.escape("".join(_LATEX_SPECIAL)) + "]", lambda m: _LATEX_SPECIAL[m.group()], text)
-
-
-MARKDOWN = Style(lambda text: text.replace("|", r"\|"), "**{}**".format, " [{}]".format, "±", "-")
-LATEX = Style(escape_latex, r"\textbf{{{}}}".format, r"\,$^{{{}}}$".format, r"$\pm$", "$-$")
-
-
-class Footnotes(dict):
-    """Text -> number, in the order of first use; equal notes share a number."""
-
-    def mark(self, text: str, style: Style) -> str:
-        return style.footnote(self.setdefault(text, len(self) + 1)) if text else ""
 
 
 def render(table: pd.DataFrame, format: str = "markdown", layout: str | None = None) -> str:
@@ -71,19 +32,29 @@ def render(table: pd.DataFrame, format: str = "markdown", layout: str | None = N
         raise UsageError(f"unknown layout {layout!r}; known: {', '.join(LAYOUTS)}")
     if format == "csv":
         return (table if layout == "long" else _wide_numbers(table)).to_csv(index=False, lineterminator="\n")
-    style, notes = (LATEX, Footnotes()) if format == "latex" else (MARKDOWN, Footnotes())
+    style, write = (LATEX, latex_table) if format == "latex" else (MARKDOWN, markdown_table)
+    return write(*table_grid(table, layout, style))
+
+
+def table_grid(table: pd.DataFrame, layout: str, style: Style) -> Grid:
+    """The table (as `render` takes it) in the texts of a style; of a long one, row by row."""
+    notes = Footnotes()
     header, left, rows = (_long if layout == "long" else _wide)(table, style, notes)
-    write = _latex if format == "latex" else markdown_table
-    return write(header, left, rows, _legend(table, layout), [style.escape(text) for text in notes])
+    return Grid(header, left, rows, _legend(table, layout), [style.escape(text) for text in notes])
 
 
-def labels_of(row: dict, table: pd.DataFrame, style: Style) -> dict[str, str]:
-    """The columns that say what a row is; those that never vary within a data set are left out."""
-    labels = {"Data set": DATASETS.get(row["dataset"], row["dataset"])}
-    for title, name in (("Experiment", "experiment"), ("Model", "model"), ("Evaluated on", "evaluated_on")):
-        if table.groupby("dataset")[name].nunique().max() > 1:
-            labels[title] = row[name] or "-"
-    return {title: style.escape(text) for title, text in labels.items()}
+def label_columns(table: pd.DataFrame) -> dict[str, str]:
+    """Title -> column of what says what a row is; those that never vary within a data set are left out."""
+    columns = {"Experiment": "experiment", "Model": "model", "Evaluated on": "evaluated_on"}
+    sets = table.groupby("dataset")
+    return {"Data set": "dataset"} | {title: name for title, name in columns.items() if sets[name].nunique().max() > 1}
+
+
+def labels_of(row: dict, columns: dict[str, str], style: Style) -> dict[str, str]:
+    """Title -> text of what says what a row is, for the `label_columns`."""
+    texts = {title: row[name] or "-" for title, name in columns.items()}
+    texts["Data set"] = DATASETS.get(row["dataset"], row["dataset"])
+    return {title: style.escape(text) for title, text in texts.items()}
 
 
 def _accuracy(row: dict, style: Style) -> str:
@@ -101,9 +72,9 @@ def points(difference: float, style: Style) -> str:
 
 
 def _long(table: pd.DataFrame, style: Style, notes: Footnotes) -> tuple[list, int, list]:
-    rows = []
+    rows, columns = [], label_columns(table)
     for row in table.to_dict("records"):
-        cells = labels_of(row, table, style) | {
+        cells = labels_of(row, columns, style) | {
             "Sparsity": sparsity_text(row["sparsity"]),
             "Method": style.escape(METHODS.get(row["method"], row["method"])),
         }
@@ -130,9 +101,9 @@ def _long(table: pd.DataFrame, style: Style, notes: Footnotes) -> tuple[list, in
 
 def _wide(table: pd.DataFrame, style: Style, notes: Footnotes) -> tuple[list, int, list]:
     methods, lines = _fold(table)
-    rows = []
+    rows, columns = [], label_columns(table)
     for first, cells in lines:
-        labels = labels_of(first, table, style) | {"Sparsity": sparsity_text(first["sparsity"])}
+        labels = labels_of(first, columns, style) | {"Sparsity": sparsity_text(first["sparsity"])}
         if table["settings"].any():
             labels["Settings"] = style.escape(first["settings"])
         if "published" in table:
@@ -220,41 +191,3 @@ def _legend(table: pd.DataFrame, layout: str) -> str:
         text += f" Published: {', '.join(sources) or 'nothing for these cells'}"
         text += "; difference: ours - published, in percentage points." if sources else "."
     return text
-
-
-def markdown_table(header: list[str], left: int, rows: list[list[str]], legend: str, notes: list[str]) -> str:
-    widths = [max(3, *map(len, column)) for column in zip(header, *rows, strict=True)]
-    pads = [str.ljust if i < left else str.rjust for i in range(len(header))]
-    rule = ["-" * w if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-    lines = [
-        "| " + " | ".join(pad(cell, w) for pad, cell, w in zip(pads, line, widths, strict=True)) + " |"
-        for line in (header, rule, *rows)
-    ]
-    notes = [f"- [{number}] {text}" for number, text in enumerate(notes, 1)]
-    return "\n".join([*lines, "", legend, *([""] if notes else []), *notes]) + "\n"
-
-
-def _latex(header: list[str], left: int, rows: list[list[str]], legend: str, notes: list[str]) -> str:
-    body, data_set = [], rows[0][0]
-    for row in rows:
-        if row[0] not in ("", data_set):
-            body.append(r"\addlinespace")
-            data_set = row[0]
-        body.append(" & ".join(row) + r" \\")
-    foot = [rf"{{\footnotesize $^{{{number}}}$ {text}}}\par" for number, text in enumerate(notes, 1)]
-    lines = [
-        r"% needs \usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering\small",
-        rf"\caption{{{escape_latex(legend)}}}",
-        rf"\begin{{tabular}}{{{'l' * left}{'r' * (len(header) - left)}}}",
-        r"\toprule",
-        " & ".join(header) + r" \\",
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}",
-        *([r"\par\smallskip", *foot] if foot else []),
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"

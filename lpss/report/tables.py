@@ -115,9 +115,9 @@ def natural(text: str) -> list:
 def _differences(configs: list[str], method: str) -> list[str]:
     """For each configuration (JSON, "" if unknown): its values of the keys in which they differ."""
     read = [json.loads(config) if config else None for config in configs]
-    flat = [None if config is None else _flatten(config) for config in read]
+    flat = [None if config is None else flat_settings(config) for config in read]
     if len({frozenset(settings) for settings in flat if settings is not None}) > 1:  # maybe of two versions of lpss
-        flat = [None if config is None else _flatten(completed(config)) for config in read]
+        flat = [None if config is None else flat_settings(completed(config)) for config in read]
     known = [settings for settings in flat if settings is not None]
     ignored = {"sparsity"} if method == "dense" else set()
     keys = sorted({key for settings in known for key in settings} - ignored)
@@ -129,14 +129,15 @@ def _differences(configs: list[str], method: str) -> list[str]:
     ]
 
 
-def _flatten(config: dict, prefix: str = "") -> dict[str, str]:
+def flat_settings(config: dict, prefix: str = "") -> dict[str, str]:
+    """The settings of a config that decide its result, but for the seed: dotted key -> value as text."""
     flat = {}
     for key, value in config.items():
         key = f"{prefix}{key}"
         if key in INCIDENTAL:
             continue
         if isinstance(value, dict) and value and key != "optimizer.p":
-            flat |= _flatten(value, f"{key}.")
+            flat |= flat_settings(value, f"{key}.")
         elif isinstance(value, dict) and value:  # a rule is one setting: {0.5: 2, 0.9: 1.5}
             flat[key] = f"{{{', '.join(f'{name}: {_short(p)}' for name, p in sorted(value.items()))}}}"
         else:

@@ -31,7 +31,7 @@ def listing(runs: Sequence[Run], columns: Sequence[str] | None, format: str) -> 
         lines = zip(columns, *rows, strict=True)
         texts = {name for name, *values in lines if any(isinstance(value, str) for value in values)}
         return aligned(columns, cells, left=texts)
-    from lpss.report.render import markdown_table  # reads the sources of all methods when it is loaded
+    from lpss.report.grid import markdown_table  # reads the sources of all methods when it is loaded
 
     cells = [[cell.replace("|", r"\|") for cell in row] for row in cells]
     return markdown_table(list(columns), len(columns), cells, "", []).rstrip("\n") + "\n"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lpss.registries import TRACKERS
-from lpss.report.render import markdown_table
+from lpss.report.grid import markdown_table
 from lpss.trackers.base import NUMBERS, Tracker
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lpss.errors import LpssError, UsageError
-from lpss.report.collect import COLUMNS, collect, layers_of, to_results_csv
+from lpss.report.collect import COLUMNS, collect, layers_of, metrics_of, to_results_csv, unended
 
 
 def test_a_row_a_run_with_flat_columns(tmp_path, write_run):
@@ -102,6 +102,26 @@ def test_layers(tmp_path, write_run, caplog):
     assert layers_of(collect(broken)).empty
 
 
+def test_metrics_of_earlier_versions_lack_columns_and_those_of_others_are_skipped(tmp_path, write_run, caplog):
+    (write_run(seed=0) / "metrics.csv").write_text("epoch,eval_accuracy\n1,0.5\n2,0.75\n")
+    (write_run(seed=1) / "metrics.csv").write_text("a,b\n1,2\n")
+    (write_run(seed=2) / "metrics.csv").write_text("")
+    write_run(seed=3)
+    found = metrics_of(collect(tmp_path / "outputs"))
+    assert list(found["epoch"]) == [1, 2] and list(found["eval_accuracy"]) == [0.5, 0.75]
+    assert found["explored"].isna().all() and set(found["folder"].str[-5:]) == {"seed0"}
+    assert len(caplog.messages) == 2 and "it has no column 'epoch'" in caplog.text
+
+
+def test_runs_that_have_begun_and_not_ended(tmp_path, write_run):
+    (write_run(seed=0) / "run.log").write_text("")
+    begun = tmp_path / "outputs/begun"
+    begun.mkdir()
+    (begun / "run.log").write_text("")
+    assert unended([tmp_path, tmp_path / "outputs", tmp_path / "nowhere"]) == [begun]
+    assert unended(tmp_path, "outputs") == [begun] and unended(tmp_path, "other") == []
+
+
 def test_the_table_starts_without_what_takes_long_to_load():
     code = "import sys, lpss.cli.table; assert not {'torch', 'scipy', 'matplotlib'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -118,6 +138,7 @@ def test_reports_never_import_torch():
     code = (
         "import sys, lpss.cli.table, lpss.report.figures, lpss.report.collect, lpss.report.published\n"
         "import lpss.report.rank_figure, lpss.report.render, lpss.report.tables, lpss.report.comparison_report\n"
+        "import lpss.cli.report, lpss.report.page.page\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,7 +7,7 @@ import pytest
 
 from lpss.errors import UsageError
 from lpss.report.collect import collect, to_results_csv
-from lpss.report.render import DEFAULT_LAYOUT, LAYOUTS, escape_latex, render
+from lpss.report.render import DEFAULT_LAYOUT, LAYOUTS, render
 from lpss.report.tables import aggregate, compare
 
 EVERY = [(format, layout) for format in DEFAULT_LAYOUT for layout in LAYOUTS]
@@ -117,12 +117,6 @@ def test_latex_is_a_well_formed_table(runs, layout):
 def test_latex_marks_the_best(runs):
     text = render(aggregate(runs), "latex")
     assert r".9900 (n=1, s=.867)\,$^{2}$ & \textbf{.9450 $\pm$ .0071} (n=2, s=.893) \\" in text
-
-
-def test_latex_escapes():
-    assert escape_latex(r"a_b & 5% #1 $x {y} ~^\ ±") == (
-        r"a\_b \& 5\% \#1 \$x \{y\} \textasciitilde{}\textasciicircum{}\textbackslash{} $\pm$"
-    )
 
 
 @pytest.mark.parametrize(("format", "layout"), EVERY)
