@@ -16,7 +16,7 @@ from lpss.registries import REGISTRIES
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ["README.md", *(f"{folder}/README.md" for folder in ("conf", "lpss", "outputs", "tests"))]
 READMES += ["lpss/integrations/README.md"]  # whose code is run by integrations/test_examples.py
-READMES += ["lpss/engine/README.md", "lpss/sparse/README.md", "lpss/sparse/methods/README.md"]
+READMES += ["lpss/data/README.md", "lpss/engine/README.md", "lpss/sparse/README.md", "lpss/sparse/methods/README.md"]
 READMES += [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("outputs/*/README.md"))]
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in READMES}
 README, CONF, PACKAGE, OUTPUTS = (TEXTS[name] for name in READMES[:4])
@@ -97,12 +97,6 @@ def test_every_choice_that_is_named_exists(name):
 def _own(group: str) -> list[str]:
     """What the package's README adds in its example."""
     return re.findall(rf"# file: my_conf/{group}/(\w+)\.yaml", PACKAGE)
-
-
-def test_the_lines_shown_of_the_list_are_printed(tmp_path):
-    (shown,) = re.findall(r"^    method=\n(.*?)^      \.\.\.", README, flags=re.M | re.S)
-    printed = run(tmp_path, sys.executable, "-m", "lpss.cli.train", "--list", "method").stdout
-    assert " ".join(shown.split()) in " ".join(printed.split())
 
 
 def test_the_demos_table_is_the_committed_one():
