@@ -62,6 +62,12 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(*args, **options)
         self.add_argument("--version", action="version", version=f"%(prog)s {lpss.__version__}")
 
+    def add_runs(self) -> None:
+        """Arguments that say which runs are read."""
+        paths = "folders that hold runs at any depth, or a results.csv (default: outputs)"
+        self.add_argument("paths", nargs="*", default=["outputs"], metavar="PATH", help=paths)
+        self.add_argument("--experiment", metavar="NAME", help="only runs of this experiment_name")
+
     def _print_message(self, message: str, file=None) -> None:
         print(message, end="", file=file or sys.stderr)
 

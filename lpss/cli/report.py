@@ -59,15 +59,8 @@ def _run(args: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     top = CommandParser(prog=PROGRAM, description=DESCRIPTION)
+    top.add_runs()
     add = top.add_argument
-    add(
-        "paths",
-        nargs="*",
-        default=["outputs"],
-        metavar="PATH",
-        help="folders that hold runs at any depth, or a results.csv (default: outputs)",
-    )
-    add("--experiment", metavar="NAME", help="only runs of this experiment_name")
     add("-o", "--output", metavar="FILE", default="report.html", help="where to write the page (default: report.html)")
     add("--title", metavar="TEXT", help="the page's title (default: the paths)")
     return top

@@ -61,16 +61,9 @@ def _remarks(runs) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = CommandParser("lpss-table", description=DESCRIPTION)
-    add = parser.add_argument
-    add(
-        "paths",
-        nargs="*",
-        default=["outputs"],
-        metavar="PATH",
-        help="folders that hold runs at any depth, or a results.csv (default: outputs)",
-    )
-    add("--experiment", metavar="NAME", help="only runs of this experiment_name")
+    top = CommandParser(prog="lpss-table", description=DESCRIPTION)
+    top.add_runs()
+    add = top.add_argument
     add("--format", choices=list(DEFAULT_LAYOUT), default="markdown", help="default: markdown")
     add("--layout", choices=LAYOUTS, help="long: a line a cell; wide: a column a method (default for latex)")
     add("--published", action="store_true", help="the paper's figures beside ours, and the difference")
@@ -81,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     add("--ranks", metavar="FILE", help="draw average ranks and their critical difference into a .png, .pdf or .svg")
     add("--flops", metavar="FILE", help="draw accuracy against training FLOPs into a .png, .pdf or .svg")
     add("--results", metavar="FILE", help="write a csv with a row a run, from which the table can be rebuilt")
-    return parser
+    return top
 
 
 if __name__ == "__main__":
