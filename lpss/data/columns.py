@@ -125,7 +125,7 @@ class Column:
 
     def unknown(self, cells: pd.Series) -> int:
         """How many cells hold a level that is none of a category's."""
-        return 0 if self.kind == NUMBER else int((cells.notna() & ~texts(cells).isin(self.levels)).sum())
+        return int((cells.notna() & ~texts(cells).isin(self.levels)).sum())
 
 
 def _checked_numbers(cells: pd.Series, reading: Reading, source: str) -> pd.Series:
@@ -171,7 +171,8 @@ class Recipe:
 
     def unknown(self, rows: pd.DataFrame) -> dict[str, int]:
         """Column -> how many cells hold a level that no training row had; encoded as none of the levels."""
-        counts = {column.name: column.unknown(self.cells(rows, column)) for column in self.columns}
+        categories = [column for column in self.columns if column.kind == CATEGORY]
+        counts = {column.name: column.unknown(self.cells(rows, column)) for column in categories}
         return {name: count for name, count in counts.items() if count}
 
     def to_dict(self) -> dict[str, Any]:

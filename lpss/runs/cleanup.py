@@ -3,12 +3,14 @@
 Whoever asks was shown a list: a run is touched only while it is what was listed, and nobody trains it.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from lpss.errors import LpssError, reason
 from lpss.record import DIVERGED, FAILED, RunFolder
-from lpss.runs.contents import files_of
+from lpss.runs.contents import TRACKERS, files_of
 from lpss.runs.folders import read
 from lpss.runs.run import Run
 
@@ -55,10 +57,19 @@ def _locked(run: Run, folder: RunFolder, act: Callable[[RunFolder], str]) -> str
 def _delete(folder: RunFolder) -> str:
     for file in files_of(folder.path):
         file.path.unlink(missing_ok=True)
+    for tracker in TRACKERS:
+        _remove_empty(folder.path / tracker)
     others = sorted(path.name for path in folder.path.iterdir())
     if not others:
         folder.path.rmdir()
     return f"it holds what is not the run's: {', '.join(others)}" if others else ""
+
+
+def _remove_empty(folder: Path) -> None:
+    """A folder with its folders, as far as there is nothing in them."""
+    for where, _, _ in os.walk(folder, topdown=False):
+        with suppress(OSError):
+            os.rmdir(where)
 
 
 def _forget(folder: RunFolder) -> str:

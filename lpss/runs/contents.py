@@ -23,6 +23,7 @@ KINDS = {
     LEFTOVERS: "leftovers",
     ".lock": "locks",
 }
+TRACKERS = ("tensorboard", "wandb")  # folders, with all that is in them (lpss/trackers)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class File:
 def files_of(folder: str | Path) -> list[File]:
     """The run's own files, run.json first and the lock last. Raises OSError where the folder cannot be read.
 
-    What has another name, and every folder, is somebody else's.
+    What has another name, and every folder but those of trackers, is somebody else's.
     """
     found = []
     with os.scandir(folder) as entries:
@@ -46,7 +47,16 @@ def files_of(folder: str | Path) -> list[File]:
             if pattern and not entry.is_dir(follow_symlinks=False):
                 size = entry.stat(follow_symlinks=False).st_size
                 found.append((list(KINDS).index(pattern), File(Path(entry.path), KINDS[pattern], size)))
+    for path in (path for tracker in TRACKERS for path in tracker_files(Path(folder, tracker))):
+        found.append((list(KINDS).index(LEFTOVERS), File(path, "trackers", path.lstat().st_size)))
     return [file for _, file in sorted(found, key=lambda pair: (pair[0], pair[1].path.name))]
+
+
+def tracker_files(folder: Path) -> list[Path]:
+    """All in a tracker's folder but folders; nothing where it is a link or is not there."""
+    if folder.is_symlink():
+        return []
+    return [Path(where, name) for where, _, names in os.walk(folder) for name in names]
 
 
 def size_of(folder: str | Path) -> int:

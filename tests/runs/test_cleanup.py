@@ -21,6 +21,15 @@ def test_what_is_deleted_is_gone_and_nothing_else(run_folder, runs, tmp_path):
     assert not gone.exists() and sorted(path.name for path in kept.iterdir()) == [".lock", "config.yaml", "run.json"]
 
 
+def test_what_trackers_wrote_goes_too_and_what_a_link_leads_to_stays(run_folder, runs, tmp_path):
+    folder = run_folder(folder="a")
+    (folder / "wandb" / "offline-run" / "files").mkdir(parents=True)
+    (folder / "wandb" / "offline-run" / "files" / "x.wandb").write_text("1")
+    (folder / "tensorboard").symlink_to(tmp_path)
+    assert reasons(delete(runs())) == {"a": "it holds what is not the run's: tensorboard"}
+    assert [path.name for path in folder.iterdir()] == ["tensorboard"] and tmp_path.is_dir()
+
+
 def test_what_is_not_the_runs_stays_and_is_named(run_folder, runs):
     folder = run_folder(folder="a")
     (folder / "notes.md").write_text("mine")
