@@ -91,7 +91,11 @@ def test_every_command_of_an_installed_wheel_works(installed):
     assert "<title>Sparse training: outputs</title>" in (installed.work / "report.html").read_text(encoding="utf-8")
     (run,) = installed.work.glob("outputs/*/lpss-*/*")
     assert "| the file | npz" in installed("lpss-export", str(run), "--format", "npz")
+    (installed.work / "new.csv").write_text(",".join(map(str, range(64))) + "\n" + ",".join(["0.5"] * 64) + "\n")
+    assert installed("lpss-predict", str(run), "new.csv").startswith("prediction,probability,p(0),")
     assert "digits" in installed("lpss-data")
+    assert "  predict " in installed("lpss", "--help") and "| Digits" in installed("lpss", "table")
+    assert "hydra_bash_completion" in installed("lpss-completion", "bash")
     assert ".7959" in installed("lpss-theory", "--d", "288", "--p", "1.2")
 
 
