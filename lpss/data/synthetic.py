@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lpss.data.dataset import DatasetConfig, Expected
-from lpss.data.sources import BuiltIn, checked_seed
+from lpss.data.dataset import DatasetConfig
+from lpss.data.sources import BuiltIn
+from lpss.data.splits import checked_seed
 from lpss.errors import UsageError
 from lpss.registries import DATASETS
 
@@ -38,28 +39,25 @@ class Synthetic(BuiltIn):
     licence = "none needed"
     origin = "drawn from dataset.data_seed"
 
-    def expected(self, root: Path, config: SyntheticConfig) -> Expected:
-        shape = tuple(config.image_shape or (config.features,))
-        return Expected(shape, config.classes, config.train_size, config.test_size)
-
-    def parse(self, paths: list[Path], config: SyntheticConfig) -> tuple[Tensor, Tensor]:
-        check(config)
-        draw = torch.Generator().manual_seed(checked_seed("data_seed", config.data_seed))
-        shape = self.expected(Path(), config).shape
-        # Whole rounds of all classes, training and test apart, so that each holds every class evenly.
-        sizes = (config.train_size, config.test_size)
-        y = torch.cat([torch.randperm(size, generator=draw) % config.classes for size in sizes])
-        centres = torch.randn(config.classes, prod(shape), generator=draw)
-        x = centres[y] + config.noise * torch.randn(len(y), prod(shape), generator=draw)
-        if config.image_shape:
-            x = (128 + 48 * x).clamp(0, 255).to(torch.uint8)
-        return x.reshape(-1, *shape), y
-
     def load(self, root: Path, config: SyntheticConfig, download: bool = True, standardised: bool = True):
+        check(config)
+        self.shape, self.classes = tuple(config.image_shape or (config.features,)), config.classes
+        self.train, self.test = config.train_size, config.test_size
         channels = config.image_shape[0] if config.image_shape else 0
         self.mean, self.std = ((0.5,) * channels, (0.2,) * channels) if channels else (None, None)
         self.numeric = None if channels else slice(None)
         return super().load(root, config, download, standardised)
+
+    def parse(self, paths: list[Path], config: SyntheticConfig) -> tuple[Tensor, Tensor]:
+        draw = torch.Generator().manual_seed(checked_seed("data_seed", config.data_seed))
+        # Whole rounds of all classes, training and test apart, so that each holds every class evenly.
+        sizes = (config.train_size, config.test_size)
+        y = torch.cat([torch.randperm(size, generator=draw) % config.classes for size in sizes])
+        centres = torch.randn(config.classes, prod(self.shape), generator=draw)
+        x = centres[y] + config.noise * torch.randn(len(y), prod(self.shape), generator=draw)
+        if config.image_shape:
+            x = (128 + 48 * x).clamp(0, 255).to(torch.uint8)
+        return x.reshape(-1, *self.shape), y
 
 
 def check(config: SyntheticConfig) -> None:
