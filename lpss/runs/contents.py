@@ -53,10 +53,11 @@ def files_of(folder: str | Path) -> list[File]:
 
 
 def tracker_files(folder: Path) -> list[Path]:
-    """All in a tracker's folder but folders; nothing where it is a link or is not there."""
+    """Files and links in a tracker's folder and its folders; nothing where it is a link or is not there."""
     if folder.is_symlink():
         return []
-    return [Path(where, name) for where, _, names in os.walk(folder) for name in names]
+    found = [Path(where, name) for where, folders, files in os.walk(folder) for name in (*folders, *files)]
+    return [path for path in found if path.is_symlink() or not path.is_dir()]
 
 
 def size_of(folder: str | Path) -> int:

@@ -25,6 +25,7 @@ def test_what_trackers_wrote_goes_too_and_what_a_link_leads_to_stays(run_folder,
     folder = run_folder(folder="a")
     (folder / "wandb" / "offline-run" / "files").mkdir(parents=True)
     (folder / "wandb" / "offline-run" / "files" / "x.wandb").write_text("1")
+    (folder / "wandb" / "latest-run").symlink_to("offline-run")
     (folder / "tensorboard").symlink_to(tmp_path)
     assert reasons(delete(runs())) == {"a": "it holds what is not the run's: tensorboard"}
     assert [path.name for path in folder.iterdir()] == ["tensorboard"] and tmp_path.is_dir()
