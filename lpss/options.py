@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
@@ -69,6 +69,15 @@ def _flat(hint) -> bool:
     if get_origin(hint) is list:
         return set(get_args(hint)) <= {int, float, str, bool}
     return any(map(_flat, get_args(hint)))
+
+
+def flat(values, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """The leaves of nested mappings by their dotted names, those of anything else not at all."""
+    for key, value in values.items() if isinstance(values, Mapping) else ():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def check_choice(value: str, key: str, known: Sequence[str]):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lpss.data.columns import as_table
 from lpss.data.dataset import Dataset
-from lpss.data.own import Classes, draw, find, split_facts
+from lpss.data.own import Classes, draw_by_class, drawn_from, find, split_facts
 from lpss.data.own_images import image_dataset
 from lpss.data.own_table import OwnTable, OwnTableConfig
 from lpss.errors import DataError, UsageError, reason
@@ -54,11 +54,11 @@ class Arrays(OwnTable):
             parts = (images, labels), (as_images(test_x, test_path), pd.Series(test_y).map(str))
         else:
             test_path = path
-            held = draw(config, labels if config.stratify else np.zeros(len(labels)))
+            held = draw_by_class(config, labels)
             parts = [(images[torch.from_numpy(rows)], labels[rows]) for rows in (~held, held)]
         classes = Classes.of(parts[0][1], str(path))
         codes = [classes.codes(part, str(file)) for (_, part), file in zip(parts, (path, test_path), strict=True)]
-        facts = split_facts(config, len(codes[0]), len(codes[1]), "each class" if config.stratify else "the images")
+        facts = split_facts(config, len(codes[0]), len(codes[1]), drawn_from(config, "the images"))
         return image_dataset(config, [part for part, _ in parts], codes, classes, facts)
 
 

@@ -4,7 +4,6 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from tqdm import tqdm
 
 from lpss.data import cache
 from lpss.data.dataset import Dataset
-from lpss.data.own import Classes, OwnConfig, OwnData, draw, find, split_facts
+from lpss.data.own import Classes, OwnConfig, OwnData, draw_by_class, drawn_from, find, split_facts
 from lpss.data.own_images import image_dataset, read_image
 from lpss.errors import DataError, UsageError
 from lpss.registries import DATASETS
@@ -51,19 +50,16 @@ class ImageFolder(OwnData):
             train, test = train or folder, find("test_path", config.test_path)
         if train and test:
             files = [_files(train), _files(test)]
-            facts = split_facts(config, len(files[0]), len(files[1]), "") | {
-                "split": f"test images are those of {test}"
-            }
         else:
             rows = _files(train or folder)
-            held = draw(config, rows if config.stratify else np.zeros(len(rows)))
+            held = draw_by_class(config, rows)
             files = [rows[~held], rows[held]]
-            drawn_by = "each class" if config.stratify else "the images"
-            facts = split_facts(config, len(files[0]), len(files[1]), drawn_by)
+        counts = [len(part) for part in files]
+        facts = split_facts(config, *counts, drawn_from(config, "the images"), test_part=test if train else None)
         classes = Classes.of(files[0], str(folder))
         codes = [classes.codes(part.reset_index(drop=True), str(folder)) for part in files]
         images = _read(root, [Path(path) for part in files for path in part.index], config)
-        return image_dataset(config, images.split([len(part) for part in files]), codes, classes, facts)
+        return image_dataset(config, images.split(counts), codes, classes, facts)
 
 
 def _part(folder: Path, names: tuple[str, ...]) -> Path | None:

@@ -74,6 +74,18 @@ def draw(config: OwnConfig, strata: Sequence[Any]) -> np.ndarray:
     return held
 
 
+def draw_by_class(config: OwnConfig, labels: pd.Series) -> np.ndarray:
+    """`draw` of each class, or, where `config.stratify` is false, of all rows."""
+    return draw(config, labels if config.stratify else np.zeros(len(labels)))
+
+
+def drawn_from(config: OwnConfig, whole: str) -> str:
+    """Of what the share is taken, for `split_facts`: each class, each value of a column, or the `whole`."""
+    if config.stratify is True:
+        return "each class"
+    return f"each value of {config.stratify}" if config.stratify else whole
+
+
 @dataclass(frozen=True)
 class Classes:
     """The labels that training rows have, in order: numbers by size, texts alphabetically."""
@@ -105,12 +117,16 @@ class Classes:
         return f"{len(self.names)} classes ({', '.join(shown)}{', ...' if len(self.names) > SHOWN else ''})"
 
 
-def split_facts(config: OwnConfig, train: int, test: int, drawn_from: str) -> dict[str, Any]:
-    """What a run's data.json says of the rows. drawn_from: of what the share is taken that tests."""
-    facts = {"path": config.path, "rows": {"train": train, "test": test}}
-    if config.test_path:
-        return facts | {"split": f"all of {config.test_path}"}
-    return facts | {"split": f"a share of {config.test:g} of {drawn_from}, drawn with seed {config.split_seed}"}
+def split_facts(config: OwnConfig, train: int, test: int, source: str, test_part: Path | None = None) -> dict[str, Any]:
+    """What a run's data.json says of the rows. source: of what the share is taken that tests (`drawn_from`), unless
+    there is a `test_part`, a folder, or a `test_path`, all of which tests."""
+    whole = test_part or config.test_path
+    split = f"a share of {config.test:g} of {source}, drawn with seed {config.split_seed}"
+    return {
+        "path": config.path,
+        "rows": {"train": train, "test": test},
+        "split": f"all of {whole}" if whole else split,
+    }
 
 
 def split_note(config: OwnConfig, kind: str, classes: Classes, facts: Mapping[str, Any]) -> str:

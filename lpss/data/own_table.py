@@ -8,7 +8,7 @@ import pandas as pd
 
 from lpss.data.columns import CATEGORY, MISSING, NUMBER, Reading, Recipe, Wishes, fit, refuse, texts
 from lpss.data.dataset import Dataset, Split
-from lpss.data.own import Classes, OwnConfig, OwnData, draw, find, split_facts, split_note
+from lpss.data.own import Classes, OwnConfig, OwnData, draw, draw_by_class, drawn_from, find, split_facts, split_note
 from lpss.errors import UsageError, suggestion
 
 MANY = 20  # classes, from which whole numbers may as well be amounts
@@ -84,14 +84,12 @@ class OwnTable(OwnData):
                 found = f"{held.sum()} of {len(held)} rows hold one of {', '.join(config.test_values)}"
                 raise UsageError(f"dataset.split_column={name}: {found} (dataset.test_values): all or none would test")
             return held
-        if config.stratify is False:
-            strata = pd.Series(0, index=table.index)
-        elif config.stratify is True:
-            strata = table[config.target]
+        if isinstance(config.stratify, bool):
+            held = draw_by_class(config, table[config.target])
         else:
             name = _column(table, "stratify", config.stratify, config.path)
-            strata = texts(config.reading.cells(table[name]))
-        return pd.Series(draw(config, strata), index=table.index)
+            held = draw(config, texts(config.reading.cells(table[name])))
+        return pd.Series(held, index=table.index)
 
 
 def _column(table: pd.DataFrame, key: str, name: Any, source: Path | str | None) -> str:
@@ -127,7 +125,9 @@ def _dataset(config: OwnTableConfig, train: tuple[pd.DataFrame, str], test: tupl
     splits = [
         Split(recipe.encode(part, file), classes.codes(part[config.target], file)) for part, file in (train, test)
     ]
-    facts = split_facts(config, len(rows), len(test[0]), _drawn_by(config)) | {"classes": dict(classes.counts)}
+    facts = split_facts(config, len(rows), len(test[0]), drawn_from(config, "the table")) | {
+        "classes": dict(classes.counts)
+    }
     if config.split_column:
         facts["split"] = f"those whose {config.split_column} is {' or '.join(config.test_values)}"
     return Dataset(
@@ -139,12 +139,6 @@ def _dataset(config: OwnTableConfig, train: tuple[pd.DataFrame, str], test: tupl
         facts=facts | {"recipe": recipe.to_dict()},
         notes=tuple(_notes(config, recipe, classes, facts, test[0])),
     )
-
-
-def _drawn_by(config: OwnTableConfig) -> str:
-    if config.stratify is True:
-        return "each class"
-    return f"each value of {config.stratify}" if config.stratify else "the table"
 
 
 def _notes(config: OwnTableConfig, recipe: Recipe, classes: Classes, facts: dict, test: pd.DataFrame) -> list[str]:

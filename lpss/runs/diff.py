@@ -5,8 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from lpss.config import incidental_settings
+from lpss.options import flat
 from lpss.record import FIELDS, changes, read_layers
-from lpss.runs.run import Run, flat
+from lpss.runs.run import Run
 from lpss.runs.text import aligned, indented, is_number, short
 
 RESULTS = [name for name, field in FIELDS.items() if field.role == "result" and name not in ("files", "warnings")]

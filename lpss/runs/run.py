@@ -1,10 +1,11 @@
 """What is known of one run: its folder, its state, and its fields and settings by name."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from lpss.options import flat
 from lpss.record import DIVERGED, FAILED, FIELDS, FINISHED, INTERRUPTED, RUNNING, mapping
 
 STATES = (FINISHED, RUNNING, INTERRUPTED, DIVERGED, FAILED)
@@ -57,15 +58,6 @@ class Run:
         """All names that `get` knows of this run, those without a value, too."""
         parts = {f"{name}.{part}" for name in FIELDS for part, _ in flat(self.record[name])}
         return {"folder", *FIELDS, *parts, *(name for name, _ in flat(self.config))}
-
-
-def flat(values, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """The leaves of nested mappings by their dotted names, those of anything else not at all."""
-    for key, value in values.items() if isinstance(values, Mapping) else ():
-        if isinstance(value, Mapping) and value:
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _inner(values, name: str):

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lpss.errors import reason
+from lpss.options import flat
 from lpss.record import FIELDS, FINISHED, read_layers
-from lpss.runs.run import Run, flat
+from lpss.runs.run import Run
 from lpss.runs.text import aligned, indented, one_line, short, shown
 
 ROLES = {"what": "what was run", "result": "result", "where": "where it ran", "time": "time"}

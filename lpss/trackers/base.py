@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
+from lpss import options
 from lpss.record import FIELDS, integer, real, text
 
 # Fields of run.json that are shown as results.
@@ -85,12 +86,7 @@ def result_numbers(result: Mapping) -> dict[str, float]:
     return {f"result/{name}": value for name, value in found.items() if value is not None and not math.isnan(value)}
 
 
-def flat(config: Mapping, prefix: str = "") -> dict[str, float | bool | str]:
+def flat(config: Mapping) -> dict[str, float | bool | str]:
     """Dotted key -> number, truth value or text; null becomes "", a list JSON."""
-    found = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value if isinstance(value, (bool, int, float)) else text(value)
-    return found
+    leaves = options.flat(config)
+    return {name: value if isinstance(value, (bool, int, float)) else text(value) for name, value in leaves}

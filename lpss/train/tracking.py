@@ -11,7 +11,7 @@ def trackers_of(run: ResolvedRun, processes: Processes) -> Trackers:
     """The run's trackers, none of them started; only the main process has any. Raises LpssError where the package of
     one is not installed."""
     config, chosen = run.config, choose_trackers(run.config.tracker)
-    names = (config.experiment_name, config.dataset["name"], config.model["name"])
+    names = (config.experiment_name, config.dataset_title, config.model["name"])
     tracked = TrackedRun(
         folder=run.folder,
         output=Path(config.output),

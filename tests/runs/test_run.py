@@ -2,7 +2,7 @@
 
 import pytest
 
-from lpss.runs.run import flat
+from lpss.options import flat
 
 
 @pytest.mark.parametrize(
