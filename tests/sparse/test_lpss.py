@@ -352,3 +352,32 @@ def test_an_exact_finish_drops_what_is_smallest_relative_to_its_neuron():
         method.step()
     # the neurons' means are 4 and .1825: 2 / 4 is more than .02 / .1825
     assert method.masks[""].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+
+
+@pytest.mark.parametrize("p", [1.3, 1.5, 2.0])
+def test_where_training_rests_the_sensitivity_is_weight_times_gradient(p):
+    """min <a, w> on the sphere: at rest |w g| = |multiplier| |w|^p, weight by weight."""
+    net, target = nn.Linear(3, 2, bias=False), torch.tensor([[1.0, -1.2, 0.8], [-0.7, 0.9, 0.6]])
+    optimizer = LpSGDm(param_groups(net, p, exclude=()), lr=0.02, p=None, momentum=0.0)
+    options = {"start_sparsity": 0.0, "zeta_w": 1e-9, "update_every": 10, "begin": 0.0, "end": 1.0}
+    method = LpSS(net, optimizer, sparsity=0.5, total_steps=4000, finish_score="sensitivity", **options)
+    for _ in range(3900):
+        net.weight.grad = target.clone()
+        method.step()
+    assert method.masks[""].all()
+    expected = (net.weight.detach() * target).abs()
+    torch.testing.assert_close(method._sensitivity(""), expected, rtol=0.02, atol=0.01)
+
+
+def test_a_finish_by_sensitivity_empties_neurons_that_do_not_matter():
+    """Of two neurons with the same weights the one goes whose gradients are ten times smaller."""
+    net = nn.Linear(4, 2)
+    net.weight.data = torch.tensor([[4.0, 3.0, 2.0, 1.0], [4.0, 3.0, 2.0, 1.0]])
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
+    options = {"start_sparsity": 0.0, "zeta_w": 1e-9, "update_every": 1, "begin": 0.0, "end": 0.5}
+    method = LpSS(net, optimizer, sparsity=0.5, total_steps=4, finish_score="sensitivity", **options)
+    for _ in range(2):
+        net.weight.grad = torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.02, -0.03, 0.01, -0.02]])
+        method.step()
+    # The neurons' sensitivities are 10 and .21. Off spheres p is 2, so that the first one's smallest is 10 / 30.
+    assert method.masks[""].tolist() == [[1, 1, 1, 1], [0, 0, 0, 0]]
