@@ -381,3 +381,22 @@ def test_a_finish_by_sensitivity_empties_neurons_that_do_not_matter():
         method.step()
     # The neurons' sensitivities are 10 and .21. Off spheres p is 2, so that the first one's smallest is 10 / 30.
     assert method.masks[""].tolist() == [[1, 1, 1, 1], [0, 0, 0, 0]]
+
+
+def test_a_cubic_pace_keeps_up_with_gmps_schedule():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 5))
+    optimizer = LpSGDm(param_groups(net, 2.0, lr_free=0.05), lr=0.05, p=None)
+    options = {"update_every": 5, "start_sparsity": 0.2, "begin": 0.1, "end": 0.9, "zeta_w": 1e-9, "pace": "cubic"}
+    method = LpSS(net, optimizer, sparsity=0.9, total_steps=100, **options)
+    reached = []
+    for step in range(100):
+        optimizer.zero_grad()
+        x = torch.randn(16, 40)
+        nn.functional.cross_entropy(net(x), x[:, :5].argmax(1)).backward()
+        method.step()
+        reached.append(method.masks.masked_share())
+        if method.window.should_update(step):
+            part = (step - 10) / 75  # the last update is that of step 85
+            assert reached[-1] == pytest.approx(0.9 - 0.7 * (1 - part) ** 3, abs=1e-3)
+    assert reached == sorted(reached) and reached[0] == pytest.approx(0.2, abs=1e-3)

@@ -39,7 +39,7 @@ VARIANTS = {
     "static erk": {"distribution": "erk"},
     "lpss threshold": OFTEN | {"grow_init": "threshold"},
     "lpss inexact": OFTEN | {"exact_finish": False},
-    "lpss sensitivity": OFTEN | {"grow_scope": "layer", "finish_score": "sensitivity"},
+    "lpss sensitivity": OFTEN | {"grow_scope": "layer", "finish_score": "sensitivity", "pace": "cubic"},
     "lpss grace": OFTEN | {"grow_init": "grace", "grace_steps": 5},
 }
 ROWS = {name: often(name) for name in METHODS} | VARIANTS

@@ -11,6 +11,7 @@ from lpss.optim.protocol import forget_momentum_at, latent_weights
 from lpss.options import check_range, later
 from lpss.registries import METHODS
 from lpss.sparse.methods.base import Method
+from lpss.sparse.methods.gmp import SCHEDULES
 from lpss.sparse.select import below_row_mean, row_counts, share, top_k, top_k_of_all, top_k_rows
 from lpss.sparse.window import Window
 from lpss.theory import shortfall
@@ -23,6 +24,7 @@ _CHOICES = {
     "grow_scope": ("neuron", "layer"),
     "grow_init": ("zero", "stale", "threshold", "grace"),
     "finish_score": ("relative", "sensitivity"),
+    "pace": ("own", "cubic"),
 }
 # The share of an update in the moving averages of sensitivities: about the last thirty updates count.
 _NEWEST = 0.03
@@ -59,8 +61,10 @@ class LpSS(Method):
         exact_finish: whether the last topology update ends on the requested sparsity, wherever the thresholds led:
             over all layers it drops the active weights that are smallest relative to their neuron's mean (as if zeta_w
             were raised), or grows the connections of largest gradient relative to their neuron's.
-        finish_score: what that update drops first: the smallest `relative` to their neuron's mean, so that each neuron
-            keeps its largest; or, by `sensitivity`, those by which the loss changes least (see `_sensitivity`): neurons
+        pace: with an exact finish: whether thresholds go their `own` way until the last update, or each update ends on
+            GMP's `cubic` schedule from start_sparsity to the requested sparsity at least.
+        finish_score: what these corrections drop first: the smallest `relative` to their neuron's mean, so that each
+            neuron keeps its largest; or, by `sensitivity`, those by which the loss changes least (see `_sensitivity`): neurons
             that matter little may lose all their weights, and others keep more. At .98 and .99, where few weights are
             left for each neuron, this was much more accurate, best with grow_scope=layer (outputs/mnist_lenet).
     """
@@ -95,6 +99,7 @@ class LpSS(Method):
         grace_steps: int = 100
         revive: bool = False
         exact_finish: bool = True
+        pace: str = later("own")
         finish_score: str = later("relative")
 
     def check(self) -> None:
@@ -169,18 +174,29 @@ class LpSS(Method):
             self._measure_sensitivities()
         for name in self.masks:
             self._update_layer(name)
-        if self.config.exact_finish and self.steps == self.window.last_update:
-            self.before_finish = self.masks.masked_share()
-            self._finish()
+        if self.config.exact_finish:
+            self._correct()
         self.zeta_g = self._next_zeta_g(self.masks.masked_share())
 
     def sparsity_before_finish(self) -> float | None:
         return self.before_finish
 
-    def _finish(self) -> None:
-        """Make the number of active weights exactly the requested one."""
+    def _correct(self) -> None:
+        """End the last update on the requested sparsity, and those before it on what the pace asks for at least."""
+        reached = self.masks.masked_share()
+        if self.steps == self.window.last_update:
+            self.before_finish = reached
+            self._end_on(self.sparsity)
+        elif self.config.pace == "cubic":
+            start = min(self.config.start_sparsity, self.sparsity)
+            least = start + (self.sparsity - start) * SCHEDULES["cubic"](self.window.progress(self.steps))
+            if reached < least:
+                self._end_on(least)
+
+    def _end_on(self, sparsity: float) -> None:
+        """Make the number of active weights exactly that of this sparsity."""
         active = {name: mask.bool() for name, mask in self.masks.items()}
-        wanted = round((1 - self.sparsity) * self.masks.maskable)
+        wanted = round((1 - sparsity) * self.masks.maskable)
         count = sum(self.masks.active().values())
         drop_score = self._sensitivity if self.config.finish_score == "sensitivity" else self._relative
         score = drop_score if wanted < count else self._relative_gradient
@@ -208,14 +224,16 @@ class LpSS(Method):
             self.sensitivities[name] = torch.lerp(self.sensitivities.get(name, new), new, _NEWEST)
 
     def _sensitivity(self, name: str) -> Tensor:
-        """By how much the loss changes, to first order, if a weight is scaled: neuron's sensitivity x |w|^p / sum |w|^p.
+        """How much the loss changes, to first order, if a weight is scaled: the neuron's share of |w|^p / sum |w|^p.
 
         Where training has come to rest on the sphere the gradient is normal to it, g = mu |w|^(p-1) sign(w), so that
         |w g| is |mu| |w|^p, and the neuron's sum |mu|, the Lagrange multiplier of its constraint. Shared out like this
         it has far less noise than |w g| itself. Off spheres p is 2: the gradient at rest is that of weight decay.
         """
         layer = self.masks.layers[name]
-        power = sphere.rows(layer.weight.detach().abs()) ** (latent_weights(self.optimizer).p_of(layer.parameter) or 2.0)
+        power = sphere.rows(layer.weight.detach().abs()) ** (
+            latent_weights(self.optimizer).p_of(layer.parameter) or 2.0
+        )
         share_of_neuron = power / power.sum(1, keepdim=True).clamp(min=torch.finfo(power.dtype).tiny)
         return self.sensitivities[name].unsqueeze(1) * share_of_neuron
 
@@ -276,4 +294,6 @@ class LpSS(Method):
         self.zeta_g, self.before_finish = state["zeta_g"], state["before_finish"]
         for name, steps in self.born.items():
             steps.copy_(state["born"][name])
-        self.sensitivities = {name: values.to(self.masks[name].device) for name, values in state["sensitivities"].items()}
+        self.sensitivities = {
+            name: values.to(self.masks[name].device) for name, values in state["sensitivities"].items()
+        }
