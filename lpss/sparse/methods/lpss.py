@@ -64,9 +64,9 @@ class LpSS(Method):
         pace: with an exact finish: whether thresholds go their `own` way until the last update, or each update ends on
             GMP's `cubic` schedule from start_sparsity to the requested sparsity at least.
         finish_score: what these corrections drop first: the smallest `relative` to their neuron's mean, so that each
-            neuron keeps its largest; or, by `sensitivity`, those by which the loss changes least (see `_sensitivity`): neurons
-            that matter little may lose all their weights, and others keep more. At .98 and .99, where few weights are
-            left for each neuron, this was much more accurate, best with grow_scope=layer (outputs/mnist_lenet).
+            neuron keeps its largest; or, by `sensitivity`, those by which the loss changes least (see `_sensitivity`):
+            neurons that matter little may lose all their weights, and others keep more. Meant for .98 and more, where
+            few weights are left for each neuron, and for grow_scope=layer (outputs/mnist_lenet).
     """
 
     label = "LpSS"
