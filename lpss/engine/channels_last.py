@@ -13,7 +13,7 @@ from lpss.native import loader
 DTYPES = (torch.float32, torch.bfloat16)
 ROW = 64  # numbers that a wide row is a multiple of: STRIP vectors of the C code
 WIDEST = 4096  # numbers in a wide row; beyond it what is repeated for each channel would leave the cache
-PARTS = 16  # of which sums are taken, as in the C code
+LINES, PARTS = 5, 16  # as in the C code
 
 
 def fits(x: Tensor, residual: Tensor | None) -> bool:
@@ -31,22 +31,21 @@ def fits(x: Tensor, residual: Tensor | None) -> bool:
 class _Rows(ctypes.Structure):
     _fields_ = (
         [(name, ctypes.c_int64) for name in ("rows", "channels", "width")]
-        + [(name, ctypes.c_void_p) for name in ("x", "y", "residual", "dy", "scale", "bias", "mean", "inverse")]
-        + [(name, ctypes.c_void_p) for name in ("center", "gain", "shift", "slope", "level", "sums")]
+        + [(name, ctypes.c_void_p) for name in ("x", "y", "residual", "dy", "scale", "bias", "statistics", "lines", "sums")]
         + [(name, ctypes.c_int) for name in ("relu", "training", "half")]
     )
 
-
-def _rows(x: Tensor, relu: bool, training: bool, **tensors: Tensor | None) -> tuple[_Rows, tuple[Tensor, ...]]:
-    """The C code's view of images, and the memory that it needs while it runs."""
-    channels = x.shape[1]
-    width = math.lcm(channels, ROW)
-    lines, sums = torch.empty(5, width), torch.empty(PARTS, 2, width, dtype=torch.float64)
-    rows = _Rows(x.numel() // channels, channels, width, relu=relu, training=training, half=x.dtype == torch.bfloat16)
-    named = tensors | {"x": x, "sums": sums} | dict(zip(("center", "gain", "shift", "slope", "level"), lines, strict=True))
-    for name, tensor in named.items():
-        setattr(rows, name, _pointer(tensor))
-    return rows, (lines, sums)
+    @classmethod
+    def of(cls, *tensors: Tensor | None, relu: bool, training: bool) -> "_Rows":
+        """Of x, y, residual, dy, scale, bias and statistics. Has the memory that the C code needs while it runs."""
+        x = tensors[0]
+        channels = x.shape[1]
+        width = math.lcm(channels, ROW)
+        memory = torch.empty(LINES * width), torch.empty(PARTS * 2 * width, dtype=torch.float64)
+        pointers = map(_pointer, (*tensors, *memory))
+        rows = cls(x.numel() // channels, channels, width, *pointers, relu, training, x.dtype == torch.bfloat16)
+        rows.memory = memory
+        return rows
 
 
 def _pointer(x: Tensor | None) -> int | None:
@@ -84,10 +83,8 @@ class NormalizeRows(torch.autograd.Function):
         x = x.detach()
         added = None if residual is None else _channels_last(residual)
         y = torch.empty_like(x, memory_format=torch.channels_last)
-        mean, inverse, variance = statistics
-        rows, _memory = _rows(x, relu, training, residual=added, scale=scale, bias=bias, mean=mean, inverse=inverse)
-        threads = copy_threads(x.numel())
-        loader.library().rows_norm_forward(ctypes.byref(rows), epsilon, variance.data_ptr(), y.data_ptr(), threads)
+        rows = _Rows.of(x, None, added, None, scale, bias, statistics, relu=relu, training=training)
+        loader.library().rows_norm_forward(ctypes.byref(rows), epsilon, y.data_ptr(), copy_threads(x.numel()))
         # Without a residual x tells where ReLU was zero, which saves a pass over y.
         ctx.save_for_backward(x, y if relu and residual is not None else None, scale, bias, statistics)
         ctx.relu, ctx.training = relu, training
@@ -96,15 +93,14 @@ class NormalizeRows(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, dy: Tensor):
-        x, y, scale, bias, (mean, inverse, _) = ctx.saved_tensors
+        x, y, scale, bias, statistics = ctx.saved_tensors
         dy = _channels_last(dy)
         for_x, for_scale, for_bias, for_residual = ctx.needs_input_grad[:4]
         dx = torch.empty_like(dy) if for_x else None
         dresidual = torch.empty_like(dy) if for_residual and ctx.relu else None
         dscale = torch.empty(x.shape[1]) if for_scale else None
         dbias = torch.empty(x.shape[1]) if for_bias else None
-        named = {"y": y, "dy": dy, "scale": scale, "bias": bias, "mean": mean, "inverse": inverse}
-        rows, _memory = _rows(x, ctx.relu, ctx.training, **named)
+        rows = _Rows.of(x, y, None, dy, scale, bias, statistics, relu=ctx.relu, training=ctx.training)
         to = map(_pointer, (dx, dresidual, dscale, dbias))
         loader.library().rows_norm_backward(ctypes.byref(rows), *to, copy_threads(x.numel()))
         if for_residual and not ctx.relu:

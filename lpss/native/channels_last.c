@@ -13,15 +13,23 @@
 #define FIRST 16 /* rows whose mean tells about where numbers are */
 
 /* `residual`, `scale` and `bias` may be NULL. Backward y is read only where there was a residual; else x tells where ReLU
- * was zero. Scratch: center .. level (width) each; sums (PARTS, 2, width). */
+ * was zero. statistics (3, channels): mean, 1 / deviation, unbiased variance. Scratch: lines (LINES, width), sums (PARTS,
+ * 2, width). */
 typedef struct {
     int64_t rows, channels, width;
     const void *x, *y, *residual, *dy;
     const float *scale, *bias;
-    float *mean, *inverse, *center, *gain, *shift, *slope, *level;
+    float *statistics, *lines;
     double *sums;
     int relu, training, half;
 } Rows;
+
+enum { MEAN, INVERSE, VARIANCE };
+
+/* norm(x) = gain (x - center) + shift, dx = gain dy - slope (x - center) - level. */
+enum { CENTER, GAIN, SHIFT, SLOPE, LEVEL, LINES };
+
+INLINE float *statistic(const Rows *r, int which, int64_t channel) { return r->statistics + which * r->channels + channel; }
 
 /* A pair of vectors: of bfloat16 numbers the even and the odd ones, which then need no shuffle; see `column`. */
 typedef struct {
@@ -65,15 +73,16 @@ INLINE int64_t numbers(const Rows *r) { return r->rows * r->channels; }
 INLINE int64_t wide_rows(const Rows *r) { return numbers(r) / r->width; }
 INLINE int64_t part(const Rows *r, int index) { return wide_rows(r) * index / PARTS; }
 
-/* A pair of columns of a wide row: norm(x) = gain (x - center) + shift, dx = gain dy - slope (x - center) - level. */
+/* What belongs to a pair of numbers of a wide row. */
 typedef struct {
     Pair center, gain, shift, slope, level;
 } Columns;
 
 INLINE Columns columns_at(const Rows *r, int64_t i)
 {
-    return (Columns){load_pair(r->center + i), load_pair(r->gain + i), load_pair(r->shift + i), load_pair(r->slope + i),
-                     load_pair(r->level + i)};
+    Pair of[LINES];
+    for (int line = 0; line < LINES; line++) of[line] = load_pair(r->lines + line * r->width + i);
+    return (Columns){of[CENTER], of[GAIN], of[SHIFT], of[SLOPE], of[LEVEL]};
 }
 
 INLINE Pair off_center(const Columns *c, Pair x) { return (Pair){x.a - c->center.a, x.b - c->center.b}; }
@@ -187,37 +196,38 @@ static void sum_up(const Rows *r, int backward, int threads)
 }
 
 /* Has a line of scratch say `value` of a channel. */
-INLINE void set(const Rows *r, float *line, int64_t channel, float value)
+INLINE void set(const Rows *r, int line, int64_t channel, float value)
 {
-    for (int64_t i = channel; i < r->width; i += r->channels) line[column(r->half, i)] = value;
+    for (int64_t i = channel; i < r->width; i += r->channels) r->lines[line * r->width + column(r->half, i)] = value;
 }
 
-/* Batch statistics, to mean, inverse and variance. */
-static void measure(const Rows *r, float epsilon, float *variance, int threads)
+/* The batch's statistics. */
+static void measure(const Rows *r, float epsilon, int threads)
 {
     int64_t first = r->rows < FIRST ? r->rows : FIRST;
     for (int64_t c = 0; c < r->channels; c++) {
         float sum = 0.0f;
         for (int64_t row = 0; row < first; row++) sum += get(r->half, r->x, row * r->channels + c, 1).a[0];
-        set(r, r->center, c, r->mean[c] = sum / first);
+        set(r, CENTER, c, *statistic(r, MEAN, c) = sum / first);
     }
     sum_up(r, 0, threads);
     for (int64_t c = 0; c < r->channels; c++) {
         double sum, square;
+        float *mean = statistic(r, MEAN, c);
         sums_of(r, c, &sum, &square);
-        statistics(sum, square, r->rows, r->mean[c], epsilon, r->mean + c, r->inverse + c, variance + c);
+        statistics(sum, square, r->rows, *mean, epsilon, mean, statistic(r, INVERSE, c), statistic(r, VARIANCE, c));
     }
 }
 
 INLINE float scale_of(const Rows *r, int64_t channel) { return r->scale ? r->scale[channel] : 1.0f; }
 
-/* Fills in center, gain and shift. */
+/* Fills in the lines by which norm(x) is computed. */
 static void prepare(const Rows *r)
 {
     for (int64_t c = 0; c < r->channels; c++) {
-        set(r, r->center, c, r->mean[c]);
-        set(r, r->gain, c, r->inverse[c] * scale_of(r, c));
-        set(r, r->shift, c, r->bias ? r->bias[c] : 0.0f);
+        set(r, CENTER, c, *statistic(r, MEAN, c));
+        set(r, GAIN, c, *statistic(r, INVERSE, c) * scale_of(r, c));
+        set(r, SHIFT, c, r->bias ? r->bias[c] : 0.0f);
     }
 }
 
@@ -252,11 +262,10 @@ INLINE void back_part(const Rows *r, const int half, int index, void *dx, void *
     if (index == PARTS - 1) REST(r, { back(r, half, &c, at, count, dx, dresidual); })
 }
 
-/* y = relu(norm(x) + residual). With r->training by the batch's statistics, which are written to mean, inverse and
- * variance; else by those. */
-void rows_norm_forward(const Rows *r, float epsilon, float *variance, void *y, int threads)
+/* y = relu(norm(x) + residual). With r->training by the batch's statistics, which are written; else by those given. */
+void rows_norm_forward(const Rows *r, float epsilon, void *y, int threads)
 {
-    if (r->training) measure(r, epsilon, variance, threads);
+    if (r->training) measure(r, epsilon, threads);
     prepare(r);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int index = 0; index < PARTS; index++) {
@@ -272,11 +281,12 @@ void rows_norm_backward(const Rows *r, void *dx, void *dresidual, float *dscale,
     sum_up(r, 1, threads);
     for (int64_t c = 0; c < r->channels; c++) {
         double sum, product;
+        float inverse = *statistic(r, INVERSE, c);
         sums_of(r, c, &sum, &product);
         if (dbias) dbias[c] = sum;
-        if (dscale) dscale[c] = product * r->inverse[c];
-        Slope s = slope_of(sum, product, r->rows, r->inverse[c], scale_of(r, c), r->training);
-        set(r, r->slope, c, s.slope), set(r, r->level, c, s.level);
+        if (dscale) dscale[c] = product * inverse;
+        Slope s = slope_of(sum, product, r->rows, inverse, scale_of(r, c), r->training);
+        set(r, SLOPE, c, s.slope), set(r, LEVEL, c, s.level);
     }
     if (!dx && !dresidual) return;
 #pragma omp parallel for num_threads(threads) schedule(static)

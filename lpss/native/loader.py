@@ -44,7 +44,7 @@ SIGNATURES = {
     "sparse_gradient": (None, [_pointer] * 4 + [_long] * 3 + [_int]),
     "norm_forward": (None, [_pointer, _float, _pointer, _pointer, _int]),
     "norm_backward": (None, [_pointer, _pointer, _long, _pointer, _int]),
-    "rows_norm_forward": (None, [_pointer, _float, _pointer, _pointer, _int]),
+    "rows_norm_forward": (None, [_pointer, _float, _pointer, _int]),
     "rows_norm_backward": (None, [_pointer] * 5 + [_int]),
     "sum_channels": (None, [_pointer, _pointer] + [_long] * 4 + [_int]),
     "transpose": (None, [_pointer, _pointer] + [_long] * 7 + [_int]),
