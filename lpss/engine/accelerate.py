@@ -62,7 +62,6 @@ class Acceleration:
     def _begin(self) -> None:
         self.sites: dict[str, Site] = {}
         self.dense: dict[str, str] = {}
-        self.between: list[nn.Module] = []
         self._loading = False
         self._choose()
         optimizer = self.method.optimizer
@@ -86,8 +85,7 @@ class Acceleration:
                 continue
             exchange(layer.module)
             layer.module.site = self.sites[name] = Site(layer.module, name, self)
-        if self.sites:
-            self.between = exchange_between(self.net)
+        self.between = exchange_between(self.net, sparse=bool(self.sites))
 
     def _reason(self) -> str | None:
         """Why no layer can compute sparse."""

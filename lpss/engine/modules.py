@@ -155,12 +155,18 @@ def plain(module: nn.Module) -> None:
 
 
 def exchange_between(net: nn.Module, sparse: bool = True) -> list[nn.Module]:
-    """Have norms of images do the ReLU and residual that follow them, and, where layers of the net compute `sparse`, all
-    that stands between them keep the layout; returns the modules that have been exchanged."""
+    """Have what stands between layers keep the layout, where layers compute `sparse`; in a dense net, have norms of
+    images on the CPU do the ReLU and residual that follow them. Returns the modules that have been exchanged."""
+    if not sparse and not any(type(module) is nn.BatchNorm2d and _on_cpu(module) for module in net.modules()):
+        return []
     changed = [module for module in net.modules() if type(module) in (BETWEEN if sparse else FUSED)]
     for module in changed:
         exchange(module)
     return changed
+
+
+def _on_cpu(norm: nn.BatchNorm2d) -> bool:
+    return norm.weight is not None and norm.weight.is_cpu
 
 
 @contextmanager

@@ -89,14 +89,18 @@ def cache_folder() -> Path:
 def fingerprint(compiler: str) -> str:
     """A hash of all that the compiled code depends on: sources, flags, compiler, and the processor, since machines may
     share a home directory."""
+    texts = [(FOLDER / name).read_text() for name in SOURCES + HEADERS]
+    facts = (texts, COMPILE, ATTEMPTS, compiler, platform.machine(), processor())
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def processor() -> str:
+    """What the processor can do, as words, where the system tells; else its name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next(line for line in lines if line.startswith(("flags", "Features")))
+        return next(line for line in lines if line.startswith(("flags", "Features")))
     except (OSError, StopIteration):
-        processor = platform.processor()
-    texts = [(FOLDER / name).read_text() for name in SOURCES + HEADERS]
-    facts = (texts, COMPILE, ATTEMPTS, compiler, platform.machine(), processor)
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+        return platform.processor()
 
 
 def _compile(compiler: str, path: Path) -> None:

@@ -19,7 +19,7 @@ from lpss.record import EPOCH_TIMES, TIMES, RunFolder
 from lpss.sparse.methods import RigL
 from lpss.train import backend as backend_module
 from lpss.train import run as run_module
-from lpss.train.backend import _obstacle
+from lpss.train.backend import obstacle
 from lpss.train.compute import EAGER, ComputeOptions
 from lpss.train.resolve import resolve
 from lpss.train.run import run
@@ -145,10 +145,10 @@ def test_sparse_with_layers_that_stay_dense_is_a_warning_auto_is_not(composed, t
 
 
 def test_what_the_machine_or_other_settings_do_not_allow_is_said_once(composed, caplog):
-    assert _obstacle(EAGER, torch.device("cuda"), 1) == "on cuda dense products with masks are faster than sparse ones"
-    assert _obstacle(EAGER, torch.device("cpu"), 2) == "several processes share the training"
-    assert _obstacle(ComputeOptions(compile=True), torch.device("cpu"), 1) == "a compiled net cannot change its layers"
-    assert _obstacle(EAGER, torch.device("cpu"), 1) is None
+    assert obstacle(EAGER, torch.device("cuda"), 1) == "on cuda dense products with masks are faster than sparse ones"
+    assert obstacle(EAGER, torch.device("cpu"), 2) == "several processes share the training"
+    assert obstacle(ComputeOptions(compile=True), torch.device("cpu"), 1) == "a compiled net cannot change its layers"
+    assert obstacle(EAGER, torch.device("cpu"), 1) is None
 
 
 @pytest.mark.parametrize(
