@@ -31,7 +31,10 @@ def fits(x: Tensor, residual: Tensor | None) -> bool:
 class _Rows(ctypes.Structure):
     _fields_ = (
         [(name, ctypes.c_int64) for name in ("rows", "channels", "width")]
-        + [(name, ctypes.c_void_p) for name in ("x", "y", "residual", "dy", "scale", "bias", "statistics", "lines", "sums")]
+        + [
+            (name, ctypes.c_void_p)
+            for name in ("x", "y", "residual", "dy", "scale", "bias", "statistics", "lines", "sums")
+        ]
         + [(name, ctypes.c_int) for name in ("relu", "training", "half")]
     )
 

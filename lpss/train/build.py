@@ -26,8 +26,8 @@ from lpss.train.description import Description
 from lpss.train.distributed import SINGLE_PROCESS, Processes
 from lpss.train.environment import choose_device, reset_peak_memory
 from lpss.train.fingerprint import fingerprints
-from lpss.train.pretrained import find_weights, load_pretrained
 from lpss.train.precision import AutoPrecision, settle
+from lpss.train.pretrained import find_weights, load_pretrained
 from lpss.train.resolve import ResolvedRun
 from lpss.train.step import TrainStep, make_step
 
