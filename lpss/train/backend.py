@@ -17,7 +17,7 @@ log = logging.getLogger("lpss")
 
 
 class Backend:
-    """A run's backend: `dense`, `sparse` or `auto`.
+    """A run's backend: `dense`, `sparse` or `auto`, which also has a dense net's norms do the ReLU after them.
 
     limits: of `auto`, layer name -> density up to which it computes from its active weights. A checkpoint and run.json
     (as `train.limits`, which is set here) hold them, so that a run goes on, or is run again, as it was.
