@@ -30,7 +30,8 @@ def accelerate(net: nn.Module, method: Method, limits: Mapping[str, float] | Non
     Masked Linear and Conv2d layers keep their active weights alone, as does the optimizer their state; what lies
     between them (BatchNorm, pooling) keeps the layout that they use. Where no layer computes sparse, BatchNorm of
     images does the ReLU and residual after it, and all else stays what it is. `net.state_dict()`,
-    `optimizer.state_dict()` and the method's are as ever. A layer that cannot compute sparse stays dense: `print(acceleration)` says which and why.
+    `optimizer.state_dict()` and the method's are as ever. A layer that cannot compute sparse stays dense:
+    `print(acceleration)` says which and why.
 
     Args:
         net: the method's net, not wrapped.

@@ -11,7 +11,7 @@ from lpss.engine.layout import copy_threads, from_layout, step_of
 from lpss.native import loader
 
 DTYPES = (torch.float32, torch.bfloat16)
-ROW = 64  # numbers that a wide row is a multiple of: STRIP vectors of the C code
+ROW = 64  # what the C code asks of a wide row: a multiple of its strips, however long vectors are
 WIDEST = 4096  # numbers in a wide row; beyond it what is repeated for each channel would leave the cache
 LINES, PARTS = 5, 16  # as in the C code
 

@@ -53,7 +53,7 @@ INLINE Pair get(const int half, const void *from, int64_t at, const int count)
 {
     int size = half ? 2 : 4;
     const char *place = (const char *)from + at * size;
-    char some[4 * PAIR] = {0};
+    float some[PAIR] = {0};
     if (count < PAIR) place = memcpy(some, place, count * size);
     if (!half) return load_pair((const float *)place);
     bits both = *(const loose_bits *)place;
@@ -63,7 +63,8 @@ INLINE Pair get(const int half, const void *from, int64_t at, const int count)
 INLINE void put(const int half, void *to, int64_t at, const int count, Pair y)
 {
     int size = half ? 2 : 4;
-    char some[4 * PAIR], *place = (char *)to + at * size, *written = count < PAIR ? some : place;
+    float some[PAIR];
+    char *place = (char *)to + at * size, *written = count < PAIR ? (char *)some : place;
     if (half) *(loose_bits *)written = (rounded(y.a) >> 16 & 0xffff) | (rounded(y.b) & -0x10000);
     else store((float *)written, y.a), store((float *)written + LANES, y.b);
     if (count < PAIR) memcpy(place, some, count * size);
@@ -104,7 +105,7 @@ INLINE Pair through(const Rows *r, const int half, const Columns *c, int64_t at,
 /* The first `count` of a pair, then zeros. */
 INLINE Pair head(const int half, Pair x, const int count)
 {
-    char ones[4 * PAIR];
+    float ones[PAIR];
     memset(ones, -1, sizeof ones);
     Pair kept = get(half, ones, 0, count);
     return (Pair){(vec)((bits)x.a & ((bits)kept.a != 0)), (vec)((bits)x.b & ((bits)kept.b != 0))};
@@ -126,7 +127,7 @@ INLINE void settle(double *totals, Pair sums)
 }
 
 /* Runs code for each strip of columns c[] from i on, on rows first .. end - 1 of each block of a part. */
-#define STRIPS(r, index, ...)                                                                      \
+#define STRIPS(r, index, ...)                                                                       \
     for (int64_t first = part(r, index), last = part(r, index + 1); first < last; first += BLOCK) { \
         int64_t end = first + BLOCK < last ? first + BLOCK : last;                                  \
         for (int64_t i = 0; i < r->width; i += STRIP * PAIR) {                                      \
@@ -137,15 +138,15 @@ INLINE void settle(double *totals, Pair sums)
     }
 
 /* Runs code for each pair of a strip on a block's rows, with its place. */
-#define PAIRS(...)                                               \
-    for (int64_t row = first; row < end; row++)                   \
-        for (int v = 0; v < STRIP; v++) {                         \
-            int64_t at = row * r->width + i + v * PAIR;           \
-            __VA_ARGS__                                           \
+#define PAIRS(...)                                      \
+    for (int64_t row = first; row < end; row++)         \
+        for (int v = 0; v < STRIP; v++) {               \
+            int64_t at = row * r->width + i + v * PAIR; \
+            __VA_ARGS__                                 \
         }
 
 /* Runs code for each pair after the wide rows, with its place, its columns, and how many numbers there are of it. */
-#define REST(r, ...)                                                                       \
+#define REST(r, ...)                                                                        \
     for (int64_t i = 0, done = wide_rows(r) * r->width; done + i < numbers(r); i += PAIR) { \
         int64_t at = done + i, left = numbers(r) - at;                                      \
         int count = left < PAIR ? left : PAIR;                                              \

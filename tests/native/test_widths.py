@@ -92,7 +92,7 @@ def test_norms_of_images_with_channels_last(library, monkeypatch, shape, dtype):
     x, added = (torch.randn(shape).to(dtype).contiguous(memory_format=torch.channels_last) for _ in range(2))
     norm, fast = nn.BatchNorm2d(shape[1]), FastBatchNorm2d(shape[1])
     assert fast._function(x, added) is NormalizeRows
-    before, mine = x.float().requires_grad_(), x.clone().requires_grad_()
+    before, mine = (x.detach().clone().to(kind).requires_grad_() for kind in (torch.float32, dtype))
     wanted, y = F.relu(norm(before) + added), fast(mine, added, relu=True)
     dy = torch.randn(shape).to(dtype) * (wanted > 0.02)
     wanted.backward(dy.float())
