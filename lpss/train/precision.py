@@ -3,7 +3,6 @@
 import logging
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from lpss.config import TrainConfig
@@ -39,7 +38,7 @@ def settle(
 def _measured(modes: ComputeOptions, train: TrainConfig, net: nn.Module, example: Tensor, processes: int) -> str:
     if example.device.type != "cpu":
         return "float32"
-    fused = train.backend != "dense" and obstacle(modes, torch.device("cpu"), processes) is None
+    fused = train.backend != "dense" and obstacle(modes, example.device, processes) is None
     return faster_precision(net, example, train.batch_size // processes, fused=fused)
 
 

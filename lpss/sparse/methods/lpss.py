@@ -215,9 +215,7 @@ class LpSS(Method):
         it has far less noise than |w g| itself. Off spheres p is 2: the gradient at rest is that of weight decay.
         """
         layer = self.masks.layers[name]
-        power = sphere.rows(layer.weight.detach().abs()) ** (
-            latent_weights(self.optimizer).p_of(layer.parameter) or 2.0
-        )
+        power = sphere.rows(layer.weight.detach().abs()) ** (latent_weights(self.optimizer).p_of(layer.parameter) or 2.0)
         share_of_neuron = power / power.sum(1, keepdim=True).clamp(min=torch.finfo(power.dtype).tiny)
         return self.sensitivities[name].unsqueeze(1) * share_of_neuron
 
@@ -278,6 +276,4 @@ class LpSS(Method):
         self.zeta_g, self.before_finish = state["zeta_g"], state["before_finish"]
         for name, steps in self.born.items():
             steps.copy_(state["born"][name])
-        self.sensitivities = {
-            name: values.to(self.masks[name].device) for name, values in state["sensitivities"].items()
-        }
+        self.sensitivities = {name: values.to(self.masks[name].device) for name, values in state["sensitivities"].items()}
