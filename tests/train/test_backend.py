@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from lpss.config import plain_config
+from lpss.engine.norms import FastBatchNorm2d
 from lpss.engine.products import code_path
 from lpss.errors import LpssError, UsageError
 from lpss.native import loader
@@ -123,6 +124,18 @@ def test_what_computed_is_recorded(composed, tmp_path, measured, monkeypatch):
     monkeypatch.setattr(loader, "library", lambda: None)
     assert modes("train.backend=sparse")["products"] == "tensor code"
     assert modes("train.backend=sparse", "sparsity=0.7")["sparse_layers"] == LAYERS
+
+
+@pytest.mark.parametrize("name, precision, fused", [("dense", "float32", False), ("sparse", "float32", False),
+                                                    ("auto", "float32", True), ("auto", "bfloat16", True),
+                                                    ("dense", "bfloat16", False)])  # fmt: skip
+def test_a_dense_nets_norms_do_the_relu_after_them_under_auto_alone(composed, monkeypatch, name, precision, fused):
+    calls, normalize = [], FastBatchNorm2d._normalize
+    monkeypatch.setattr(FastBatchNorm2d, "_normalize", lambda *args: calls.append(args[-1]) or normalize(*args))
+    settings = ("method=dense", f"train.backend={name}", f"train.precision={precision}", "train.max_steps=2")
+    result = run(composed(*SMALL_IMAGES, *settings))
+    assert bool(calls) == (fused and loader.library() is not None)
+    assert result["modes"].get("sparse_layers", []) == [] and result["modes"]["backend"] == name
 
 
 def test_backend_and_limits_are_no_part_of_a_runs_identity(composed):
