@@ -139,34 +139,21 @@ IMAGE_MODES = {
 
 
 def image_row(net: str, overrides: list[str], turns: int, steps: int) -> dict:
-    """Milliseconds a step of DATASET-DEPTH-WIDTH, by method and modes, and what `auto` came to."""
+    """Milliseconds a step of DATASET-DEPTH-WIDTH, by method and mode, and what `auto` came to; prints them."""
     dataset, depth, width = net.rsplit("-", 2)
     model = ["model=wrn", f"model.depth={depth}", f"model.width={width}"]
-    contestants, chosen = {}, {}
-    for method, chosen_method in IMAGE_METHODS.items():
+    rows = []
+    for method, chosen in IMAGE_METHODS.items():  # one after the other, to hold few nets at once
+        turn_of, found = {}, {}
         for mode, (precision, backend) in IMAGE_MODES.items():
             modes = [f"train.precision={precision}", f"train.backend={backend}", "train.epochs=1000"]
-            run = resolve(compose_run([f"dataset={dataset}", *model, *chosen_method, *modes, *overrides]))
-            parts = build(run)
-            contestants[method, mode] = OurLoop(parts, steps).processor_turn
-            chosen[method, mode] = parts.step.modes.precision
-    seconds = take_turns(contestants, turns, steps)
-    rows = [
-        {"method": method, "mode": mode, "precision": chosen[method, mode], "step_ms": round(1e3 * value, 2)}
-        for (method, mode), value in seconds.items()
-    ]
-    return {"net": net, "batch": run.config.train.batch_size, "steps": rows}
-
-
-def images(nets: list[str], overrides: list[str], turns: int, steps: int) -> list[dict]:
-    """The rows of all nets, which are printed, too."""
-    rows = []
-    for net in nets:
-        rows.append(image_row(net, overrides, turns, steps))
-        for one in rows[-1]["steps"]:
-            line = f"{net:16}{one['method']:8}{one['mode']:11}{one['precision']:10}{one['step_ms']:>10.1f} ms a step"
-            print(line, flush=True)
-    return rows
+            parts = build(resolve(compose_run([f"dataset={dataset}", *model, *chosen, *modes, *overrides])))
+            turn_of[mode], found[mode] = OurLoop(parts, steps).processor_turn, parts.step.modes.precision
+        for mode, seconds in take_turns(turn_of, turns, steps).items():
+            one = {"method": method, "mode": mode, "precision": found[mode], "step_ms": round(1e3 * seconds, 2)}
+            rows.append(one)
+            print(f"{net:16}{method:8}{mode:11}{one['precision']:10}{one['step_ms']:>10.1f} ms a step", flush=True)
+    return {"net": net, "batch": parts.batches.batch_size, "steps": rows}
 
 
 def row(dataset: str, batch: int, seconds: dict[str, float]) -> dict:
@@ -201,7 +188,8 @@ def main() -> None:
     device = choose_device(args.device)
     print(f"{device_name(device)}, {args.threads} threads, torch {torch.__version__}: milliseconds a step\n")
     if args.images:
-        rows = images(args.images, [f"device={args.device}", *args.overrides], args.turns, args.steps)
+        settings = [f"device={args.device}", *args.overrides]
+        rows = [image_row(net, settings, args.turns, args.steps) for net in args.images]
         if args.json:
             write_json(
                 args.json, device, {"threads": args.threads, "steps": args.steps, "turns": args.turns, "rows": rows}
