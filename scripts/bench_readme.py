@@ -152,7 +152,11 @@ by the convolutions: {CONVOLUTIONS}
 # Measured by hand with torch's profiler and one convolution at a time, on the machine of images.json.
 CONVOLUTIONS = """four fifths of WRN-12-1's step in bfloat16. One by one they reach 120 to 250 GFLOP/s there (in float32
 80 to 125), but for the input gradients of those of stride 2, which reach 30 to 130; by themselves they would make that
-net's step 2.2 times as fast as it is in float32."""
+net's step 2.2 times as fast as it is in float32. The more the machine is loaded, the less is gained: what lies between
+convolutions waits for memory.
+
+What bfloat16 costs in accuracy: on MNIST's validation part (`train.validation=0.2`), WRN-12-1, dense, two epochs, two
+seeds: .9913 and .9908 in float32, .9928 and .9898 with `train.precision=auto` (bfloat16)."""
 
 
 def sweep(data: dict) -> str:
