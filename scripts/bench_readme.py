@@ -144,16 +144,17 @@ medians of {data["turns"]} turns of {data["steps"]} steps.
 With both settings a dense step is {span(after["dense"], 2)} times as fast, one of RigL at .9 {span(after["rigl"], 2)}
 times. In bfloat16 the convolutions take twice the numbers at once, and activations half the memory; the backend has
 BatchNorm do the ReLU and the residual after it in the same pass (a dense net), or layers compute from their active
-weights alone, in float32 (a sparse one, to which bfloat16 then adds nothing). What is left of a dense step is limited
-by the convolutions: {CONVOLUTIONS}
+weights alone, in float32 (a sparse one). With both, layers of a sparse net that are about as fast dense in bfloat16
+stay dense (2 of WRN-22-2's 25), which gains nothing: for sparse nets take `train.backend=auto` alone. What is left of a
+dense step is limited by the convolutions: {CONVOLUTIONS}
 """
 
 
 # Measured by hand with torch's profiler and one convolution at a time, on the machine of images.json.
-CONVOLUTIONS = """four fifths of WRN-12-1's step in bfloat16. One by one they reach 120 to 250 GFLOP/s there (in float32
-80 to 125), but for the input gradients of those of stride 2, which reach 30 to 130; by themselves they would make that
-net's step 2.2 times as fast as it is in float32. The more the machine is loaded, the less is gained: what lies between
-convolutions waits for memory.
+CONVOLUTIONS = """four fifths of WRN-12-1's step in bfloat16. One by one, those of 3x3 behind the first reach 120 to 250
+GFLOP/s there (in float32 80 to 125), but for the input gradients of stride 2 with 90 to 130; by themselves they would
+make that net's step 2.2 times as fast as it is in float32. Under other load on this machine both settings made a dense
+WRN-12-1 1.7 to 1.9 times as fast.
 
 What bfloat16 costs in accuracy: on MNIST's validation part (`train.validation=0.2`), WRN-12-1, dense, two epochs, two
 seeds: .9913 and .9908 in float32, .9928 and .9898 with `train.precision=auto` (bfloat16)."""
