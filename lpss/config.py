@@ -26,7 +26,7 @@ from lpss.options import check_range, later, without_later
 # Settings that are not part of a run's identity: where it computes, reads and writes, how it is saved and launched.
 INCIDENTAL = {"incidental": True}
 RERUN = ("never", "diverged", "changed", "always")
-PRECISIONS = ("float32", "tf32", "bfloat16")
+PRECISIONS = ("float32", "tf32", "bfloat16", "auto")
 MODES = ("auto", True, False)
 BACKENDS = ("dense", "sparse", "auto")
 GAINS = ("auto", "none", "fixed", "learned")
@@ -50,7 +50,8 @@ class TrainConfig:
     which is then what is evaluated and saved, 0 for none. `channels_last`,
     `compile` and `capture` change speed and rounding alone: true, false, or auto (see lpss/train/compute.py), as does
     `backend`, what masked layers compute from on a CPU: dense weights, sparse (their active weights alone), or auto,
-    which is sparse where that is faster. `limits`: of auto, layer name -> density up to which it is; null: measured."""
+    which is sparse where that is faster. `limits`: of auto, layer name -> density up to which it is; null: measured.
+    `measured_precision`: what `precision=auto` comes to (see lpss/train/precision.py); null: measured."""
 
     epochs: int = 20
     batch_size: int = 128
@@ -65,6 +66,7 @@ class TrainConfig:
     capture: Any = field(default="auto", metadata=INCIDENTAL)
     backend: str = field(default="dense", metadata=INCIDENTAL)
     limits: Any = field(default=None, metadata=INCIDENTAL)
+    measured_precision: Optional[str] = field(default=None, metadata=INCIDENTAL)  # noqa: UP045
 
 
 @dataclass
@@ -202,6 +204,9 @@ def _check(run: RunConfig) -> None:
         raise UsageError(f"train.checkpoint_every must be at least 0 epochs, got {train.checkpoint_every}")
     if train.precision not in PRECISIONS:
         raise UsageError(f"train.precision must be one of {', '.join(PRECISIONS)}, got {train.precision!r}")
+    if train.measured_precision not in (None, "float32", "bfloat16"):
+        value = train.measured_precision
+        raise UsageError(f"train.measured_precision must be float32, bfloat16 or null, got {value!r}")
     for key in ("channels_last", "compile", "capture"):
         if getattr(train, key) not in MODES:
             raise UsageError(f"train.{key} must be auto, true or false, got {getattr(train, key)!r}")

@@ -3,6 +3,7 @@
 
     python scripts/bench_loop.py [--datasets letter adult web mnist] [--turns 5] [--threads 2] [--device cpu]
                                  [--json outputs/bench/loop.json] [KEY=VALUE ...]
+    python scripts/bench_loop.py --images mnist-12-1 cifar10-22-2 --steps 4 --threads 1 --json outputs/bench/images.json
 
 Contestants, which take turns of 40 steps in one process, so that other load on the machine hits them alike (medians):
 
@@ -13,27 +14,25 @@ Contestants, which take turns of 40 steps in one process, so that other load on 
     dataloader   LpSS as the authors' demo is built: a DataLoader with per-sample transforms, LpSGD-m as its equations
                  read, masks applied to weights and gradients layer by layer, a second forward and backward pass at
                  topology updates, the loss read at every step
+
+With --images, wide residual nets DATASET-DEPTH-WIDTH in our loop, dense and with RigL at sparsity .9: in float32 on
+dense kernels, as without settings, and with train.precision and train.backend on their own and together (turns of
+--steps). What counts there is the processor's time, which other load on the machine lengthens less than the clock's.
 """
 
 import argparse
 import statistics
 import time
-from itertools import chain, count, islice, repeat
+from collections.abc import Callable
+from itertools import chain, count, islice
 from pathlib import Path
 
-import numpy as np
 import torch
-from bench_optimizer import Textbook
+from bench_dataloader import DataLoaderLoop
 from benchmark import wait, write_json
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
 
-import lpss
-import lpss.data
 from lpss.cli.compose import compose_run
-from lpss.config import RunConfig
-from lpss.data import DATASETS, AugmentConfig, load
 from lpss.train.build import Parts, build
 from lpss.train.environment import choose_device, device_name
 from lpss.train.resolve import ResolvedRun, resolve
@@ -43,27 +42,27 @@ BLOCK = 40  # steps in a turn: one topology update in each
 
 
 class Turns:
-    """Epochs of BLOCK steps each, on batches that continue where the last epoch ended."""
+    """Epochs of some steps each, on batches that continue where the last epoch ended."""
 
-    def __init__(self, batches):
-        self.stream = chain.from_iterable(map(batches.epoch, count()))
+    def __init__(self, batches, steps: int):
+        self.stream, self.steps = chain.from_iterable(map(batches.epoch, count())), steps
 
     def epoch(self, number: int, start: int = 0):
-        return islice(self.stream, BLOCK - start)
+        return islice(self.stream, self.steps - start)
 
 
 class OurLoop:
-    """`lpss.train.trainer.Trainer`, an epoch of BLOCK steps in each turn."""
+    """`lpss.train.trainer.Trainer`, an epoch of so many steps in each turn."""
 
-    def __init__(self, parts: Parts):
+    def __init__(self, parts: Parts, steps: int = BLOCK):
         x, y = next(iter(parts.eval_batches()))
-        few = [(x[:8], y[:8])]
-        turns = Turns(parts.batches)
+        self.few = [(x[:8], y[:8])]
+        turns = Turns(parts.batches, steps)
         self.trainer = Trainer(
             parts.step,
             turns,
             parts.schedule,
-            lambda: few,
+            self._few,
             parts.cost,
             epochs=0,
             total_steps=parts.total_steps,
@@ -73,6 +72,17 @@ class OurLoop:
         self.trainer.epochs += 1
         self.trainer.train()
         return self.trainer.progress.rows[-1]["seconds"]
+
+    def processor_turn(self) -> float:
+        """A turn in seconds of the processor."""
+        start = time.process_time()
+        self.turn()
+        return self.ended - start
+
+    def _few(self) -> list:
+        """What the trainer evaluates on when a turn's steps have ended: as little as can be."""
+        self.ended = time.process_time()
+        return self.few
 
 
 class Bare:
@@ -92,74 +102,6 @@ class Bare:
         return time.perf_counter() - start
 
 
-class Rows(Dataset):
-    """Samples one at a time, transformed one at a time."""
-
-    def __init__(self, data: lpss.data.Dataset, augment: AugmentConfig):
-        self.x, self.y = data.train.x.numpy(), data.train.y.numpy()
-        if data.mean is None:
-            mean, std = self.x.mean(0), self.x.std(0) + 1e-6
-            self.transform = transforms.Compose([lambda row: (row - mean) / std, torch.from_numpy])
-        else:
-            self.x = np.ascontiguousarray(self.x.transpose(0, 2, 3, 1))
-            steps = [transforms.ToPILImage()]
-            steps += [transforms.RandomCrop(self.x.shape[1], augment.crop_pad)] if augment.crop_pad else []
-            steps += [transforms.RandomHorizontalFlip()] if augment.flip else []
-            self.transform = transforms.Compose(
-                [*steps, transforms.ToTensor(), transforms.Normalize(data.mean, data.std)]
-            )
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def __getitem__(self, index: int):
-        return self.transform(self.x[index]), int(self.y[index])
-
-
-class DataLoaderLoop:
-    """The structure of the authors' demo, see above."""
-
-    def __init__(self, config: RunConfig, parts: Parts, workers: int):
-        self.net, self.device = parts.net, parts.device
-        self.optimizer = Textbook(lpss.param_groups(self.net, 1.2), 0.02)
-        window = {"begin": 0.0, "end": 1.0, "update_every": BLOCK}
-        self.method = lpss.LpSS(self.net, self.optimizer, sparsity=0.9, total_steps=parts.total_steps, **window)
-        rows = Rows(
-            load(DATASETS.options(config.dataset), config.data.root), AugmentConfig.of(config.dataset["augment"])
-        )
-        self.loader = DataLoader(rows, config.train.batch_size, shuffle=True, drop_last=True, num_workers=workers)
-        self.batches = chain.from_iterable(repeat(self.loader))
-
-    def turn(self) -> float:
-        start, running_loss, correct = time.perf_counter(), 0.0, 0
-        for _ in range(BLOCK):
-            x, y = next(self.batches)
-            x, y = x.to(self.device), y.to(self.device)
-            if self.method.should_update():
-                self.optimizer.zero_grad()
-                F.cross_entropy(self.net(x), y).backward()
-                self.method.update()
-            self.optimizer.zero_grad()
-            logits = self.net(x)
-            loss = F.cross_entropy(logits, y)
-            loss.backward()
-            self._mask()
-            self.optimizer.step()
-            self._mask()
-            self.method.steps += 1
-            running_loss += loss.item()
-            correct += (logits.argmax(1) == y).sum().item()
-        wait(self.device)
-        return time.perf_counter() - start
-
-    @torch.no_grad()
-    def _mask(self) -> None:
-        for name, mask in self.method.masks.items():
-            weight = self.method.masks.layers[name].weight
-            weight.mul_(mask)
-            weight.grad.mul_(mask)
-
-
 def measure(overrides: list[str], turns: int, workers: int | None) -> dict[str, float]:
     """Contestant -> median seconds for a step."""
 
@@ -176,14 +118,47 @@ def measure(overrides: list[str], turns: int, workers: int | None) -> dict[str, 
     }
     if workers is not None:
         run = resolved(*sparse)
-        contestants["dataloader"] = DataLoaderLoop(run.config, build(run), workers)
-    times = {name: [] for name in contestants}
+        contestants["dataloader"] = DataLoaderLoop(run.config, build(run), workers, BLOCK)
+    return take_turns({name: contestant.turn for name, contestant in contestants.items()}, turns, BLOCK)
+
+
+def take_turns(turn_of: dict[str, Callable[[], float]], turns: int, steps: int) -> dict[str, float]:
+    """Contestant -> median seconds for a step, where each is given by what takes a turn and returns its seconds."""
+    times = {name: [] for name in turn_of}
     for turn in range(turns + 1):
-        for name, contestant in contestants.items():
-            seconds = contestant.turn()
+        for name, take in turn_of.items():
+            seconds = take()
             if turn:  # the first makes state and warms up
-                times[name].append(seconds / BLOCK)
+                times[name].append(seconds / steps)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+IMAGE_METHODS = {"dense": ["method=dense"], "rigl": ["method=rigl", "sparsity=0.9"]}
+# What is called the float32 step on dense kernels, and what is compared with it: (precision, backend).
+IMAGE_MODES = {
+    "before": ("float32", "dense"),
+    "precision": ("auto", "dense"),
+    "backend": ("float32", "auto"),
+    "both": ("auto", "auto"),
+}
+
+
+def image_row(net: str, overrides: list[str], turns: int, steps: int) -> dict:
+    """Milliseconds a step of DATASET-DEPTH-WIDTH, by method and mode, and what `auto` came to; prints them."""
+    dataset, depth, width = net.rsplit("-", 2)
+    model = ["model=wrn", f"model.depth={depth}", f"model.width={width}"]
+    rows = []
+    for method, chosen in IMAGE_METHODS.items():  # one after the other, to hold few nets at once
+        turn_of, found = {}, {}
+        for mode, (precision, backend) in IMAGE_MODES.items():
+            modes = [f"train.precision={precision}", f"train.backend={backend}", "train.epochs=1000"]
+            parts = build(resolve(compose_run([f"dataset={dataset}", *model, *chosen, *modes, *overrides])))
+            turn_of[mode], found[mode] = OurLoop(parts, steps).processor_turn, parts.step.modes.precision
+        for mode, seconds in take_turns(turn_of, turns, steps).items():
+            one = {"method": method, "mode": mode, "precision": found[mode], "step_ms": round(1e3 * seconds, 2)}
+            rows.append(one)
+            print(f"{net:16}{method:8}{mode:11}{one['precision']:10}{one['step_ms']:>10.1f} ms a step", flush=True)
+    return {"net": net, "batch": parts.batches.batch_size, "steps": rows}
 
 
 def row(dataset: str, batch: int, seconds: dict[str, float]) -> dict:
@@ -209,12 +184,22 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=0, help="processes of the DataLoader")
     parser.add_argument("--without-dataloader", action="store_true")
+    parser.add_argument("--images", nargs="+", metavar="NET", help="wide residual nets alone, DATASET-DEPTH-WIDTH each")
+    parser.add_argument("--steps", type=int, default=4, help="steps in a turn of --images")
     parser.add_argument("--json", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="further settings of lpss-train")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = choose_device(args.device)
     print(f"{device_name(device)}, {args.threads} threads, torch {torch.__version__}: milliseconds a step\n")
+    if args.images:
+        settings = [f"device={args.device}", *args.overrides]
+        rows = [image_row(net, settings, args.turns, args.steps) for net in args.images]
+        if args.json:
+            write_json(
+                args.json, device, {"threads": args.threads, "steps": args.steps, "turns": args.turns, "rows": rows}
+            )
+        return
     heads = (
         "bare",
         "dense",

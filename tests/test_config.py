@@ -20,7 +20,7 @@ from lpss.train.resolve import resolve
         ("train.checkpoint_every=-1", "train.checkpoint_every"),
         ("train.compile=maybe", "train.compile must be auto, true or false, got 'maybe'"),
         ("threads=0", "threads must be at least 1"),
-        ("train.precision=float8", "train.precision must be one of float32, tf32, bfloat16"),
+        ("train.precision=float8", "train.precision must be one of float32, tf32, bfloat16, auto"),
         ("seed=-1", "seed"),
         ("optimizer.p=nan", "optimizer.p must be a finite number"),
         ("optimizer.p={stem:inf}", "optimizer.p.stem must be a finite number"),

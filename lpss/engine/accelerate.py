@@ -28,8 +28,10 @@ def accelerate(net: nn.Module, method: Method, limits: Mapping[str, float] | Non
         acceleration.undo()                          # if ever
 
     Masked Linear and Conv2d layers keep their active weights alone, as does the optimizer their state; what lies
-    between them (BatchNorm, pooling) keeps the layout that they use. `net.state_dict()`, `optimizer.state_dict()` and
-    the method's are as ever. A layer that cannot compute sparse stays dense: `print(acceleration)` says which and why.
+    between them (BatchNorm, pooling) keeps the layout that they use. Where no layer computes sparse, BatchNorm of
+    images does the ReLU and residual after it, and all else stays what it is. `net.state_dict()`,
+    `optimizer.state_dict()` and the method's are as ever. A layer that cannot compute sparse stays dense:
+    `print(acceleration)` says which and why.
 
     Args:
         net: the method's net, not wrapped.
@@ -62,7 +64,6 @@ class Acceleration:
     def _begin(self) -> None:
         self.sites: dict[str, Site] = {}
         self.dense: dict[str, str] = {}
-        self.between: list[nn.Module] = []
         self._loading = False
         self._choose()
         optimizer = self.method.optimizer
@@ -86,8 +87,7 @@ class Acceleration:
                 continue
             exchange(layer.module)
             layer.module.site = self.sites[name] = Site(layer.module, name, self)
-        if self.sites:
-            self.between = exchange_between(self.net)
+        self.between = exchange_between(self.net, sparse=bool(self.sites))
 
     def _reason(self) -> str | None:
         """Why no layer can compute sparse."""

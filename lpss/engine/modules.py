@@ -6,16 +6,15 @@ name and hooks stay. `plain` exchanges it back.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from lpss.engine.functions import LeaveLayout, Normalize, SparseProduct
+from lpss.engine.functions import LeaveLayout, SparseProduct
 from lpss.engine.layout import step_of, to_layout
+from lpss.engine.norms import FastBatchNorm1d, FastBatchNorm2d, FastSequential
 from lpss.engine.pattern import PIXEL, Geometry
-from lpss.engine.products import product, usable
+from lpss.engine.products import product
 from lpss.engine.weight_copy import WeightCopy
 from lpss.layers import Layer
 
@@ -115,84 +114,6 @@ def conv_geometry(module: nn.Conv2d, x: Tensor) -> Geometry:
     return Geometry(x.shape[-2], x.shape[-1], module.kernel_size, module.stride, padding)
 
 
-class _Norm:
-    """Batch normalisation in the kernels' layout, where its input is. dims: of its input."""
-
-    fuses_relu = True
-    dims: int
-
-    @torch._disable_dynamo
-    def forward(self, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
-        """relu(norm(x) + residual) in one pass; plain norm(x) as it stands."""
-        if self._takes(x, residual):
-            return self._normalize(x, residual, relu)
-        y = super().forward(x)
-        y = y if residual is None else y + residual
-        return F.relu(y) if relu else y
-
-    def _takes(self, x: Tensor, residual: Tensor | None) -> bool:
-        return (
-            x.dim() == self.dims
-            and step_of(x) is not None
-            and usable(x, residual, self.weight, self.running_mean)
-            and (residual is None or residual.shape == x.shape)
-            and x.shape[1] == self.num_features
-            and x.numel() > x.shape[1]
-            and self.weight is not None
-            and (self.training or self.running_mean is not None)
-        )
-
-    def _normalize(self, x: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
-        by_batch = self.training or self.running_mean is None
-        if by_batch:
-            statistics = torch.empty(3, x.shape[1])
-        else:
-            statistics = torch.stack((self.running_mean, (self.running_var + self.eps).rsqrt(), self.running_var))
-        y = Normalize.apply(x, self.weight, self.bias, residual, statistics, relu, by_batch, self.eps)
-        if self.training and self.track_running_stats:
-            self.num_batches_tracked.add_(1)
-            part = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-            self.running_mean.lerp_(statistics[0], part)
-            self.running_var.lerp_(statistics[2], part)
-        return y
-
-
-class FastBatchNorm1d(_Norm, nn.BatchNorm1d):
-    """nn.BatchNorm1d of (batch, features)."""
-
-    dims = 2
-
-
-class FastBatchNorm2d(_Norm, nn.BatchNorm2d):
-    """nn.BatchNorm2d."""
-
-    dims = 4
-
-
-class FastSequential(nn.Sequential):
-    """nn.Sequential in which norms do the ReLU that comes next, unless a hook watches one of them."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        done = False  # whether the norm before has done this ReLU
-        for module, following in pairwise([*self, None]):
-            if done:
-                done = False
-            else:
-                done = _fuse(module, following)
-                x = module(x, relu=True) if done else module(x)
-        return x
-
-
-def _fuse(module: nn.Module, following: nn.Module | None) -> bool:
-    return isinstance(module, _Norm) and type(following) is nn.ReLU and not any(map(_hooked, (module, following)))
-
-
-def _hooked(module: nn.Module) -> bool:
-    return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    )
-
-
 class _Pool:
     """Pooling in the kernels' layout: to torch it is one image of channels x batch channels, which come last."""
 
@@ -214,12 +135,11 @@ class FastAvgPool2d(_Pool, nn.AvgPool2d):
 
 
 SPARSE = {nn.Linear: SparseLinear, nn.Conv2d: SparseConv2d}
-BETWEEN = {
+FUSED = {nn.BatchNorm2d: FastBatchNorm2d, nn.Sequential: FastSequential}
+BETWEEN = FUSED | {
     nn.BatchNorm1d: FastBatchNorm1d,
-    nn.BatchNorm2d: FastBatchNorm2d,
     nn.MaxPool2d: FastMaxPool2d,
     nn.AvgPool2d: FastAvgPool2d,
-    nn.Sequential: FastSequential,
 }
 
 
@@ -234,12 +154,19 @@ def plain(module: nn.Module) -> None:
     vars(module).pop("site", None)
 
 
-def exchange_between(net: nn.Module) -> list[nn.Module]:
-    """Have what stands between layers keep the layout; returns the modules that do now."""
-    changed = [module for module in net.modules() if type(module) in BETWEEN]
+def exchange_between(net: nn.Module, sparse: bool = True) -> list[nn.Module]:
+    """Have what stands between layers keep the layout, where layers compute `sparse`; in a dense net, have norms of
+    images on the CPU do the ReLU and residual that follow them. Returns the modules that have been exchanged."""
+    if not sparse and not any(type(module) is nn.BatchNorm2d and _on_cpu(module) for module in net.modules()):
+        return []
+    changed = [module for module in net.modules() if type(module) in (BETWEEN if sparse else FUSED)]
     for module in changed:
         exchange(module)
     return changed
+
+
+def _on_cpu(norm: nn.BatchNorm2d) -> bool:
+    return norm.weight is not None and norm.weight.is_cpu
 
 
 @contextmanager

@@ -5,15 +5,10 @@ told for the net as a whole: where a dense layer meets a sparse one activations 
 the net stays dense.
 """
 
-import json
 import logging
-import os
-import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -21,18 +16,17 @@ from torch.nn import functional as F
 
 from lpss.engine.functions import SparseProduct
 from lpss.engine.layout import from_layout, to_layout
+from lpss.engine.measured import best_times, conditions, keep, recall
 from lpss.engine.modules import conv_geometry, obstacle
 from lpss.engine.pattern import PIXEL, Geometry, Pattern
-from lpss.errors import LpssError
-from lpss.files import write_text
+from lpss.engine.precision import autocast
 from lpss.layers import Layer
-from lpss.native import loader
 
 log = logging.getLogger(__name__)
 DENSITIES = (0.02, 0.2, 0.5)  # that are measured
 OWN = 30e-6  # seconds that a sparse layer's module and the method's work on it take beside
 MARGIN = 0.15  # of the dense time of all its layers: what a net must win
-ROUNDS, SECONDS = 7, 0.3  # of a measurement at most, but two rounds
+FILE = "times.json"
 
 
 @dataclass(frozen=True)
@@ -120,8 +114,8 @@ def _worthwhile(times: Mapping[str, Times], density: float) -> bool:
 
 def _times(jobs: Mapping[str, Job], precision: str) -> dict[str, Times]:
     """Layer name -> its times, of which the machine keeps what it has measured."""
-    path = loader.cache_folder() / "times.json"
-    known, found = _read(path), {}
+    kept = recall(FILE, _sound).items()
+    known, found = {key: Times(dense, tuple(sparse), copies) for key, (dense, sparse, copies) in kept}, {}
     for job in jobs.values():
         key = _key(job, precision)
         if key not in known and key not in found:
@@ -129,34 +123,21 @@ def _times(jobs: Mapping[str, Job], precision: str) -> dict[str, Times]:
                 log.info("measuring how fast layers are from their active weights (once)")
             found[key] = measure(job, precision)
     if found:
-        _keep(path, found)
+        keep(FILE, {key: (one.dense, one.sparse, one.copies) for key, one in found.items()}, _sound)
     return {name: (known | found)[_key(job, precision)] for name, job in jobs.items()}
 
 
 def _key(job: Job, precision: str) -> str:
-    return f"{job} {precision} {torch.get_num_threads()} threads, torch {torch.__version__}, {loader.identity()}"
+    return f"{job} {precision} {conditions()}"
 
 
-def _read(path: Path) -> dict[str, Times]:
+def _sound(kept: object) -> bool:
+    """Whether these are times, as the file has them."""
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-        times = {key: Times(dense, tuple(sparse), copies) for key, (dense, sparse, copies) in read.items()}
-        return {key: one for key, one in times.items() if _sound(one)}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
-
-
-def _sound(times: Times) -> bool:
-    return len(times.sparse) == len(DENSITIES) and min(times.dense, *times.sparse, times.copies) >= 0
-
-
-def _keep(path: Path, found: dict[str, Times]) -> None:
-    try:
-        os.makedirs(path.parent, mode=0o700, exist_ok=True)
-        kept = {key: (one.dense, one.sparse, one.copies) for key, one in (_read(path) | found).items()}
-        write_text(path, json.dumps(kept, indent=1))
-    except (OSError, LpssError) as error:
-        log.info("what was measured cannot be kept in %s: %s", path, error)
+        dense, sparse, copies = kept
+        return len(sparse) == len(DENSITIES) and min(dense, *sparse, copies) >= 0
+    except (ValueError, TypeError):
+        return False
 
 
 def jobs_of(net: nn.Module, layers: Iterable[Layer], example: Tensor, batch: int) -> dict[str, Job]:
@@ -203,20 +184,6 @@ def measure(job: Job, precision: str) -> Times:
     return Times(dense, tuple(sparse), copies)
 
 
-def best_times(runs: list[Callable[[], None]]) -> list[float]:
-    """The shortest time of each, in seconds; they take turns."""
-    best, begun = [float("inf")] * len(runs), time.perf_counter()
-    for number in range(ROUNDS):
-        for index, run in enumerate(runs):
-            start = time.perf_counter()
-            run()
-            if number:  # the first round allocates
-                best[index] = min(best[index], time.perf_counter() - start)
-        if number > 1 and time.perf_counter() - begun > SECONDS:
-            break
-    return best
-
-
 def _dense(job: Job, x: Tensor, mask: Tensor, bias: Tensor | None, precision: str) -> Callable[[], None]:
     """A dense layer's passes, and what its gradient's mask costs."""
     images = x.dim() == 4
@@ -228,7 +195,7 @@ def _dense(job: Job, x: Tensor, mask: Tensor, bias: Tensor | None, precision: st
 
     def run() -> None:
         x.grad = weight.grad = None
-        with torch.autocast("cpu", torch.bfloat16) if precision == "bfloat16" else nullcontext():
+        with autocast(precision):
             if images:
                 y = F.conv2d(x, weight, bias, job.geometry.stride, job.geometry.padding)
             else:

@@ -1,8 +1,6 @@
 /* What stands between sparse products, on activations (pixels, channels, batch): batch normalisation with what follows it
  * (a residual, ReLU) in one pass, and the way there and back from other layouts. Threads share channels. */
-#include <math.h>
-
-#include "vectors.h"
+#include "norm.h"
 
 #define BLOCK 64 /* pixels whose sums are added up in float32; their totals are in float64 */
 #define GROUP 32 /* channels whose sums are in the first cache */
@@ -50,18 +48,6 @@ INLINE vec fresh(int64_t batch)
     for (int lane = 0; lane < LANES; lane++)
         if (lane < repeated) ones[lane] = 0.0f;
     return ones;
-}
-
-/* ReLU by bit patterns, which keep NaN whatever the compiler assumes: those of -inf and below it are negative numbers. */
-#define NEGATIVE_INFINITY (-8388608)
-INLINE vec relu(vec y) { return (vec)((bits)y & ((bits)y > NEGATIVE_INFINITY)); }
-INLINE vec relu_gradient(vec dy, vec y) { return (vec)((bits)dy & ((bits)y > NEGATIVE_INFINITY) & ((bits)y != 0)); }
-
-INLINE int32_t pattern(float x)
-{
-    int32_t pattern;
-    memcpy(&pattern, &x, 4);
-    return pattern;
 }
 
 /* Sums of a part of one channel's batch: of d, and of d times e. */
@@ -126,13 +112,8 @@ static void measure(const Norm *n, Group g, float epsilon, float *variance)
         near[c - g.first] = sum / n->batch;
     }
     moments(n, g, near, &s);
-    for (int64_t c = g.first, k = 0; c < g.last; c++, k++) {
-        double mean = s.sums[k] / count, biased = s.products[k] / count - mean * mean;
-        if (pattern(biased) <= NEGATIVE_INFINITY) biased = 0.0; /* below zero, and not NaN */
-        n->mean[c] = near[k] + mean;
-        n->inverse[c] = 1.0 / sqrt(biased + epsilon);
-        variance[c] = biased * count / (count - 1.0);
-    }
+    for (int64_t c = g.first, k = 0; c < g.last; c++, k++)
+        statistics(s.sums[k], s.products[k], count, near[k], epsilon, n->mean + c, n->inverse + c, variance + c);
 }
 
 /* y = scale (x - mean) + bias of a channel. */
@@ -227,16 +208,14 @@ static void back(const Norm *n, Group g, const float *dy, int64_t dy_step, const
 {
     int64_t b = n->batch, vectors = (b + LANES - 1) / LANES;
     double count = (double)n->pixels * b;
-    float factor[GROUP], slope[GROUP], level[GROUP]; /* dx = factor dy - slope (x - mean) - level */
-    Sums s;
-    correlations(n, g, dy, dy_step, &s);
+    Slope to_x[GROUP];
+    Sums sums;
+    correlations(n, g, dy, dy_step, &sums);
     for (int64_t c = g.first, k = 0; c < g.last; c++, k++) {
         float inverse = n->inverse[c];
-        if (to->dbias) to->dbias[c] = s.sums[k];
-        if (to->dscale) to->dscale[c] = s.products[k] * inverse;
-        factor[k] = inverse * (n->scale ? n->scale[c] : 1.0f);
-        slope[k] = n->training ? factor[k] * s.products[k] * inverse * inverse / count : 0.0;
-        level[k] = n->training ? factor[k] * s.sums[k] / count : 0.0;
+        if (to->dbias) to->dbias[c] = sums.sums[k];
+        if (to->dscale) to->dscale[c] = sums.products[k] * inverse;
+        to_x[k] = slope_of(sums.sums[k], sums.products[k], count, inverse, n->scale ? n->scale[c] : 1.0f, n->training);
     }
     if (!to->dx && !to->dresidual) return;
     for (int64_t q = 0; q < n->pixels; q++)
@@ -245,10 +224,11 @@ static void back(const Norm *n, Group g, const float *dy, int64_t dy_step, const
             const float *x = n->x + place * n->x_step, *y = n->added ? n->y + place * n->y_step : 0, *from = dy + place * dy_step;
             float *dx = to->dx ? to->dx + place * to->step : 0, *more = to->dresidual ? to->dresidual + place * to->step : 0;
             Line l = line_of(n, c);
+            Slope s = to_x[k];
             if (b < LANES) {
                 for (int64_t i = 0; i < b; i++) {
                     float d = through_one(n, l, from[i], x[i], n->added ? y[i] : 0.0f);
-                    if (dx) dx[i] = factor[k] * d - slope[k] * (x[i] - l.mean) - level[k];
+                    if (dx) dx[i] = s.factor * d - s.slope * (x[i] - l.mean) - s.level;
                     if (more) more[i] = d;
                 }
                 continue;
@@ -256,7 +236,7 @@ static void back(const Norm *n, Group g, const float *dy, int64_t dy_step, const
             for (int64_t v = 0; v < vectors; v++) {
                 int64_t i = place_of(v, b);
                 vec d = through(n, l, load(from + i), x, y, i);
-                if (dx) store(dx + i, factor[k] * d - slope[k] * (load(x + i) - l.mean) - level[k]);
+                if (dx) store(dx + i, s.factor * d - s.slope * (load(x + i) - l.mean) - s.level);
                 if (more) store(more + i, d);
             }
         }

@@ -19,8 +19,8 @@ import torch  # noqa: F401  (brings the OpenMP library that the code is to find,
 log = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
-SOURCES = ("sphere.c", "pattern.c", "sparse.c", "layout.c")
-HEADERS = ("vectors.h",)
+SOURCES = ("sphere.c", "pattern.c", "sparse.c", "layout.c", "channels_last.c")
+HEADERS = ("vectors.h", "norm.h")
 # Fast maths at compile time alone: at link time it would make the whole process flush denormal numbers to zero.
 COMPILE = ["-c", "-O3", "-ffast-math", "-fPIC"]
 # The threads are torch's own: OpenMP code linked without OpenMP finds the library that torch has loaded. A second pool
@@ -44,6 +44,8 @@ SIGNATURES = {
     "sparse_gradient": (None, [_pointer] * 4 + [_long] * 3 + [_int]),
     "norm_forward": (None, [_pointer, _float, _pointer, _pointer, _int]),
     "norm_backward": (None, [_pointer, _pointer, _long, _pointer, _int]),
+    "rows_norm_forward": (None, [_pointer, _float, _pointer, _int]),
+    "rows_norm_backward": (None, [_pointer] * 5 + [_int]),
     "sum_channels": (None, [_pointer, _pointer] + [_long] * 4 + [_int]),
     "transpose": (None, [_pointer, _pointer] + [_long] * 7 + [_int]),
 }
@@ -87,14 +89,18 @@ def cache_folder() -> Path:
 def fingerprint(compiler: str) -> str:
     """A hash of all that the compiled code depends on: sources, flags, compiler, and the processor, since machines may
     share a home directory."""
+    texts = [(FOLDER / name).read_text() for name in SOURCES + HEADERS]
+    facts = (texts, COMPILE, ATTEMPTS, compiler, platform.machine(), processor())
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def processor() -> str:
+    """What the processor can do, as words, where the system tells; else its name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next(line for line in lines if line.startswith(("flags", "Features")))
+        return next(line for line in lines if line.startswith(("flags", "Features")))
     except (OSError, StopIteration):
-        processor = platform.processor()
-    texts = [(FOLDER / name).read_text() for name in SOURCES + HEADERS]
-    facts = (texts, COMPILE, ATTEMPTS, compiler, platform.machine(), processor)
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+        return platform.processor()
 
 
 def _compile(compiler: str, path: Path) -> None:

@@ -17,7 +17,7 @@ log = logging.getLogger("lpss")
 
 
 class Backend:
-    """A run's backend: `dense`, `sparse` or `auto`.
+    """A run's backend: `dense`, `sparse` or `auto`, which also has a dense net's norms do the ReLU after them.
 
     limits: of `auto`, layer name -> density up to which it computes from its active weights. A checkpoint and run.json
     (as `train.limits`, which is set here) hold them, so that a run goes on, or is run again, as it was.
@@ -40,18 +40,20 @@ class Backend:
         self.at_end: list[str] | None = None  # layers that computed sparse when training ended
         if device.type == "cpu":
             keep_freed_memory()
-        obstacle = _obstacle(modes, device, processes)
-        if obstacle is not None:
+        reason = obstacle(modes, device, processes)
+        if reason is not None:
             if self.name == "sparse":
-                log.warning("train.backend=sparse: %s: the net computes dense", obstacle)
+                log.warning("train.backend=sparse: %s: the net computes dense", reason)
             self.name = "dense"
-        if self.name == "dense" or not method.masks_gradients:
+        if self.name == "dense" or self.name == "sparse" and not method.masks_gradients:
             return
-        if self.name == "auto":
+        if self.name == "auto" and method.masks_gradients:
             self._limit(
                 recorded or limits(net, method.masks.layers.values(), example, train.batch_size, modes.precision)
             )
         self.acceleration = accelerate(net, method, self.limits)
+        if not method.masks_gradients:
+            return  # norms alone have been exchanged
         level = logging.WARNING if self.name == "sparse" and self.acceleration.dense else logging.INFO
         log.log(level, "train.backend=%s: %s", self.name, self.acceleration.line())
 
@@ -84,7 +86,7 @@ class Backend:
             self.acceleration.undo()
 
 
-def _obstacle(modes: ComputeOptions, device: torch.device, processes: int) -> str | None:
+def obstacle(modes: ComputeOptions, device: torch.device, processes: int) -> str | None:
     """Why no layer of the run can compute sparse."""
     if device.type != "cpu":
         return f"on {device.type} dense products with masks are faster than sparse ones"

@@ -26,6 +26,7 @@ from lpss.train.description import Description
 from lpss.train.distributed import SINGLE_PROCESS, Processes
 from lpss.train.environment import choose_device, reset_peak_memory
 from lpss.train.fingerprint import fingerprints
+from lpss.train.precision import AutoPrecision, settle
 from lpss.train.pretrained import find_weights, load_pretrained
 from lpss.train.resolve import ResolvedRun
 from lpss.train.step import TrainStep, make_step
@@ -43,7 +44,6 @@ class Parts:
     """
 
     device: torch.device
-    compute: ComputeOptions
     batches: Batches
     eval_batches: Callable[[], Iterable]
     net: nn.Module
@@ -53,6 +53,7 @@ class Parts:
     step: TrainStep
     cost: Cost
     backend: Backend
+    precision: AutoPrecision | None
     epochs: int
     total_steps: int
     p: dict[str, float | None]
@@ -99,6 +100,8 @@ def build(run: ResolvedRun, processes: Processes = SINGLE_PROCESS) -> Parts:
     compute = ComputeOptions.choose(train, device, steps=total_steps, processes=processes.size)
     net = build_model(config.model, data.input_shape, data.classes).to(device)
     net = compute.apply(processes.synchronous_norms(net, device), device)
+    example = next(eval_batches(test, EVAL_BATCH, **normal))[0][:1]
+    compute = settle(compute, train, net, example, processes)
     schedule = build_schedule(config.schedule)
     if init is not None:
         load_pretrained(net, init)
@@ -123,24 +126,24 @@ def build(run: ResolvedRun, processes: Processes = SINGLE_PROCESS) -> Parts:
         seed=config.seed,
         **{key: value for key, value in config.method.items() if key != "name"},
     )
-    example = next(eval_batches(test, EVAL_BATCH, **normal))[0][:1]
     cost = Cost(net, method.masks, example, method.gradient_counts)
     p = layer_p(net, config.optimizer.get("p"), exclude=config.sphere.exclude, sparsity=config.sparsity)
     backend = Backend(train, net, method, example, compute, device, processes.size)
     average = SparseAverage(net, method, train.ema) if train.ema else None
     kept = net if average is None else average.module
+    step = make_step(net, method, compute, model=processes.wrap(net))
     return Parts(
         device=device,
-        compute=compute,
         batches=batches,
         eval_batches=partial(eval_batches, test, EVAL_BATCH, shard=shard, **normal),
         net=net,
         optimizer=optimizer,
         method=method,
         schedule=schedule,
-        step=make_step(net, method, compute, model=processes.wrap(net)),
+        step=step,
         cost=cost,
         backend=backend,
+        precision=AutoPrecision(train, step) if train.precision == "auto" else None,
         epochs=epochs,
         total_steps=total_steps,
         p=p,

@@ -18,7 +18,8 @@ class ComputeOptions:
     """What `auto` in a TrainConfig means on a device.
 
     precision: `float32` (products of matrices in full float32), `tf32` (in TF32 where the GPU has it) or `bfloat16`
-        (autocast of forward pass and loss). Weights, gradients and optimizer are float32 in each.
+        (autocast of forward pass and loss). Weights, gradients and optimizer are float32 in each. `auto` is left open:
+        see precision.py.
     channels_last: memory order of images and conv weights.
     compile: the net through torch.compile. capture: the step through a CUDA graph.
     """
@@ -33,7 +34,7 @@ class ComputeOptions:
         """Resolve `auto`, and say in one line what was asked for and cannot be had here."""
         cuda = device.type == "cuda"
         compilable = find_spec("triton") is not None if cuda else True
-        channels_last = not cuda or train.precision != "float32"
+        channels_last = not cuda or train.precision not in ("float32", "auto")
         return cls(
             precision=train.precision,
             channels_last=channels_last if train.channels_last == "auto" else train.channels_last,

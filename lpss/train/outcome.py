@@ -46,7 +46,7 @@ def outcome(run: ResolvedRun, parts: Parts, trainer: Trainer, status: str, proce
         "device_name": device_name(parts.device),
         "processes": processes.size,
         "threads": torch.get_num_threads(),
-        "modes": parts.compute.to_dict() | parts.backend.to_dict(),
+        "modes": parts.step.modes.to_dict() | parts.backend.to_dict(),
         "code_paths": trainer.history.code_paths(),
         "fingerprints": parts.fingerprints,
         "versions": versions(),

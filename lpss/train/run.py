@@ -134,6 +134,7 @@ class Session:
             parts.eval_batches,
             parts.cost,
             backend=parts.backend,
+            precision=parts.precision,
             average=parts.average,
             best=parts.best,
             epochs=parts.epochs,

@@ -136,7 +136,7 @@ class Trainer:
         step: what happens with a batch; it knows the net, the method and, through it, the optimizer.
         batches: see `Batches`. schedule: training progress in [0, 1] -> factor on every group's learning rate.
         eval_batches: yields (x, y) to evaluate on after every epoch.
-        cost: counts FLOPs. backend: how the net computes, which a checkpoint must hold, too.
+        cost: counts FLOPs. backend, precision: how the net computes, which a checkpoint must hold, too.
         average: of the net's weights over the steps, which is evaluated in the net's place.
         best: keeps the weights of the best epoch.
         processes: those that share the run; each gives its own part of every batch.
@@ -155,6 +155,7 @@ class Trainer:
         cost: Cost,
         *,
         backend: Stateful | None = None,
+        precision: Stateful | None = None,
         average: SparseAverage | None = None,
         best: BestEpoch | None = None,
         epochs: int,
@@ -185,7 +186,7 @@ class Trainer:
             "history": self.history,
             "random": RandomState(),
         }
-        optional = {"backend": backend, "average": average, "best": best}
+        optional = {"backend": backend, "precision": precision, "average": average, "best": best}
         self.components |= {name: component for name, component in optional.items() if component is not None}
 
     def state_dict(self) -> dict[str, dict]:

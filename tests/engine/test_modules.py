@@ -11,10 +11,9 @@ from torch.nn.utils import parametrizations, prune
 
 import lpss
 from lpss.engine.layout import step_of, to_layout
-from lpss.engine.modules import BETWEEN, FastSequential, SparseConv2d, SparseLinear, exchange, obstacle, plain
+from lpss.engine.modules import SparseConv2d, SparseLinear, exchange, obstacle
 from lpss.errors import UsageError
 from lpss.layers import all_layers
-from lpss.native import loader
 
 
 @pytest.fixture
@@ -231,71 +230,13 @@ def test_transforms_of_functions_are_refused_by_torch(sparse):
         torch.func.vmap(module)(torch.randn(3, 7))
 
 
-# --- norms, pools, sequences ----------------------------------------------------------------------------------------
+# --- pools ----------------------------------------------------------------------------------------------------------
 
 
 def fast(module):
     other = copy.deepcopy(module)
     exchange(other)
     return other
-
-
-NORMS = [
-    nn.BatchNorm2d(3),
-    nn.BatchNorm2d(3, momentum=None),
-    nn.BatchNorm2d(3, affine=False),
-    nn.BatchNorm2d(3, track_running_stats=False),
-    nn.BatchNorm2d(3, eps=0.1, momentum=0.7),
-    nn.BatchNorm1d(3),
-    nn.BatchNorm1d(3, momentum=None, affine=False, track_running_stats=False),
-]
-
-
-@pytest.mark.parametrize("native", [True, False])
-@pytest.mark.parametrize("module", NORMS, ids=str)
-def test_norms_are_torchs_with_their_running_statistics(module, native, request):
-    if not native:
-        request.getfixturevalue("without_c_code")
-    other = fast(module)
-    for training in (True, True, True, False):
-        module.train(training)
-        other.train(training)
-        for batch in (20, 17, 2):
-            x = torch.randn(batch, 3, *(() if isinstance(module, nn.BatchNorm1d) else (4, 2))) * 3 + 1
-            check(module, other, to_layout(x), 2e-4)
-            for a, b in zip(other.state_dict().values(), module.state_dict().values(), strict=True):
-                close(a, b)
-    plain(other)
-    assert type(other) is type(module) and vars(other).keys() == vars(module).keys()
-
-
-@pytest.mark.parametrize("relu", [False, True])
-@pytest.mark.parametrize("form", [to_layout, torch.clone])
-def test_a_residual_and_relu_are_added_whatever_memory_order_they_come_in(relu, form):
-    module, x, residual = nn.BatchNorm2d(3), torch.randn(20, 3, 4, 4), torch.randn(20, 3, 4, 4)
-    other = fast(module)
-    assert other.fuses_relu
-    for a, b in ((x, residual), (x, residual[:1]), (x, residual.double()), (x, residual.bfloat16())):
-        wanted = module(a) + b
-        wanted = wanted.relu() if relu else wanted
-        y = other(to_layout(a), form(b), relu=relu)
-        assert y.dtype == wanted.dtype
-        close(y, wanted, 1e-2 if b.dtype == torch.bfloat16 else 1e-5)
-
-
-BOTH_NORMS = [nn.BatchNorm1d(3), nn.BatchNorm2d(3)]
-REFUSED = [(module, shape) for module in BOTH_NORMS for shape in ((1, 3), (1, 3, 1, 1), (2, 4), (2, 4, 2, 2), (3,))]
-REFUSED += [(BOTH_NORMS[0], (2, 3, 2, 2)), (BOTH_NORMS[1], (2, 3)), (BOTH_NORMS[1], (2, 3, 2, 2, 2))]
-
-
-@pytest.mark.parametrize("module, shape", REFUSED)
-def test_norms_refuse_what_torchs_refuse(module, shape):
-    x = torch.ones(shape)
-    with pytest.raises((ValueError, RuntimeError)) as wanted:
-        module(x)
-    with pytest.raises(type(wanted.value)) as found:
-        fast(module)(to_layout(x) if x.dim() in (2, 4) else x)
-    assert str(found.value) == str(wanted.value)
 
 
 @pytest.mark.parametrize(
@@ -333,72 +274,6 @@ def test_gradients_pass_pools(module):
     fast(module)(mine).backward(dy)
     module(right).backward(dy)
     close(mine.grad, right.grad)
-
-
-def sequence(relu=None):
-    torch.manual_seed(0)
-    relu = relu or nn.ReLU()
-    return nn.Sequential(nn.Linear(7, 5), nn.BatchNorm1d(5), relu, nn.Linear(5, 5), relu, nn.BatchNorm1d(5))
-
-
-def fused(net):
-    """The net with all that can be exchanged, of which the norms note how they are called."""
-    other, calls = copy.deepcopy(net), []
-    for module in other.modules():
-        if type(module) in BETWEEN:
-            exchange(module)
-    for module in other.modules():
-        if isinstance(module, nn.BatchNorm1d):
-            original = module._normalize
-
-            def note(x, residual, relu, original=original):
-                calls.append(relu)
-                return original(x, residual, relu)
-
-            module._normalize = note
-    return other, calls
-
-
-@pytest.mark.parametrize("inplace", [False, True])
-def test_in_a_sequence_a_norm_does_the_relu_that_comes_next_and_no_other(inplace):
-    if loader.library() is None:
-        pytest.skip("no C compiler here")
-    net = sequence(nn.ReLU(inplace))
-    other, calls = fused(net)
-    assert type(other) is FastSequential
-    x = torch.randn(20, 7)
-    layout = nn.Linear.forward
-    other[0].forward = lambda x: to_layout(layout(other[0], x))
-    other[3].forward = lambda x: to_layout(layout(other[3], x))
-    close(other(x), net(x))
-    assert calls == [True, False]
-    calls.clear()
-    close(other[:2](x), net[:2](x))  # a part of it that ends with the norm
-    close(other[1](other[0](x)), net[1](net[0](x)))
-    assert calls == [False, False]
-
-
-def test_an_empty_sequence_gives_back_its_input():
-    x = torch.ones(2, 3)
-    assert fast(nn.Sequential())(x) is x
-
-
-@pytest.mark.parametrize("index", [1, 2])
-@pytest.mark.parametrize("hook", ["register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook"])
-def test_hooks_see_what_they_would_see_in_torchs_own_net(hook, index):
-    net = sequence()
-    other, _ = fused(net)
-    seen = {net: [], other: []}
-    for owner, notes in seen.items():
-        getattr(owner[index], hook)(lambda module, *tensors, notes=notes: notes.append(tensors))
-    x = torch.randn(20, 7)
-    net(x).sum().backward()
-    other(x).sum().backward()
-    for a, b in zip(
-        torch.utils._pytree.tree_leaves(seen[net]), torch.utils._pytree.tree_leaves(seen[other]), strict=True
-    ):
-        close(a, b)
-    assert seen[net]
 
 
 # --- which layers can compute sparse --------------------------------------------------------------------------------

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lpss.engine import measured as measured_module
 from lpss.engine import rule
 from lpss.engine.functions import SparseProduct
 from lpss.engine.pattern import PIXEL, Geometry
-from lpss.engine.rule import DENSITIES, OWN, Job, Times, best_times, jobs_of, limits, limits_from, measure
+from lpss.engine.rule import DENSITIES, OWN, Job, Times, jobs_of, limits, limits_from, measure
 from lpss.layers import all_layers
 from lpss.native import loader
 
@@ -230,22 +231,6 @@ def test_the_fewer_copies_count_of_those_around_dense_and_around_sparse_layers(m
     assert limits_from({"a": times["a"]})["a"] == 0.4  # there is no dense layer that it would meet
 
 
-def test_the_shortest_time_of_each_counts_and_the_first_round_does_not(monkeypatch):
-    clock, taken = [0.0], {"a": [9, 3, 2, 4, 4, 4, 4], "b": [0, 5, 6, 5, 5, 5, 5]}
-    monkeypatch.setattr(rule.time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(rule, "SECONDS", 1000)
-
-    def run(times):
-        def once():
-            clock[0] += times.pop(0)
-
-        return once
-
-    assert best_times([run(times) for times in taken.values()]) == [2, 5]
-    taken = {"a": [1, 500, 600, 700, 1, 1, 1]}
-    assert best_times([run(times) for times in taken.values()]) == [500] and len(taken["a"]) == 4  # enough is enough
-
-
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     "job",
@@ -267,7 +252,7 @@ def test_every_kind_of_layer_is_measured_in_both_ways(monkeypatch, job, precisio
             return function(x, *others)
 
         monkeypatch.setattr(owner, name, note)
-    monkeypatch.setattr(rule, "ROUNDS", 2)
+    monkeypatch.setattr(measured_module, "ROUNDS", 2)
     times = measure(job, precision)
     assert min(times.dense, *times.sparse) > 0 and times.copies > 0 and len(times.sparse) == len(DENSITIES)
     dense = "linear" if len(job.weight) == 2 else "conv2d"

@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from lpss.engine import products
+from lpss.engine.channels_last import NormalizeRows
 from lpss.engine.layout import to_layout
-from lpss.engine.modules import FastBatchNorm2d
+from lpss.engine.norms import FastBatchNorm2d
 from lpss.engine.pattern import Geometry, Pattern
 from lpss.native import loader
 
@@ -82,6 +83,23 @@ def test_products_and_norms(library, monkeypatch, batch, shape, geometry):
         F.relu(norm(before) + before).square().sum().backward()
         fast(again, again, relu=True).square().sum().backward()
         torch.testing.assert_close(again.grad, before.grad, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(9, 5, 4, 3), (16, 24, 3, 3), (2, 64, 1, 2)])
+def test_norms_of_images_with_channels_last(library, monkeypatch, shape, dtype):
+    monkeypatch.setattr(loader, "library", lambda: library)
+    x, added = (torch.randn(shape).to(dtype).contiguous(memory_format=torch.channels_last) for _ in range(2))
+    norm, fast = nn.BatchNorm2d(shape[1]), FastBatchNorm2d(shape[1])
+    assert fast._function(x, added) is NormalizeRows
+    before, mine = (x.detach().clone().to(kind).requires_grad_() for kind in (torch.float32, dtype))
+    wanted, y = F.relu(norm(before) + added), fast(mine, added, relu=True)
+    dy = torch.randn(shape).to(dtype) * (wanted > 0.02)
+    wanted.backward(dy.float())
+    y.backward(dy)
+    tolerance = 1e-4 if dtype == torch.float32 else 2e-2
+    for one, other in ((y, wanted), (mine.grad, before.grad), (fast.running_var, norm.running_var)):
+        torch.testing.assert_close(one.float(), other.float(), rtol=tolerance, atol=tolerance)
 
 
 def test_loading_it_leaves_the_processes_denormal_numbers_alone(library):

@@ -42,6 +42,19 @@ def test_a_benchmark_runs(python, script, tmp_path):
     assert rows and all(value is not None for row in rows for value in row.values())
 
 
+@pytest.mark.slow
+def test_image_nets_are_timed_in_each_mode_and_their_section_is_made(python, tmp_path):
+    small = ["dataset.image_shape=[1,8,8]", "dataset.train_size=400", "train.batch_size=30"]
+    words = ["--images", "synthetic-8-1", "--turns", "1", "--steps", "2", "--threads", "1", *small]
+    done = python(SCRIPTS / "bench_loop.py", *words, "--json", tmp_path / "images.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads((tmp_path / "images.json").read_text())["rows"]
+    assert row["net"] == "synthetic-8-1" and row["batch"] == 30 and len(row["steps"]) == 8
+    assert all(one["step_ms"] > 0 and one["precision"] in ("float32", "bfloat16") for one in row["steps"])
+    assert python(SCRIPTS / "bench_readme.py", tmp_path, cwd=tmp_path).returncode == 0
+    assert "| synthetic-8-1 (30), dense |" in (tmp_path / "README.md").read_text()
+
+
 def test_sparse_nets_are_measured_and_their_section_and_picture_are_made(python, tmp_path):
     measure = [SCRIPTS / "bench_sparse.py", "--quick", "--threads", "1", "--json", tmp_path / "sparse.json"]
     done = python(*measure, cwd=tmp_path)

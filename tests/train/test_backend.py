@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from lpss.config import plain_config
+from lpss.engine.norms import FastBatchNorm2d
 from lpss.engine.products import code_path
 from lpss.errors import LpssError, UsageError
 from lpss.native import loader
@@ -19,7 +20,7 @@ from lpss.record import EPOCH_TIMES, TIMES, RunFolder
 from lpss.sparse.methods import RigL
 from lpss.train import backend as backend_module
 from lpss.train import run as run_module
-from lpss.train.backend import _obstacle
+from lpss.train.backend import obstacle
 from lpss.train.compute import EAGER, ComputeOptions
 from lpss.train.resolve import resolve
 from lpss.train.run import run
@@ -125,6 +126,18 @@ def test_what_computed_is_recorded(composed, tmp_path, measured, monkeypatch):
     assert modes("train.backend=sparse", "sparsity=0.7")["sparse_layers"] == LAYERS
 
 
+@pytest.mark.parametrize("name, precision, fused", [("dense", "float32", False), ("sparse", "float32", False),
+                                                    ("auto", "float32", True), ("auto", "bfloat16", True),
+                                                    ("dense", "bfloat16", False)])  # fmt: skip
+def test_a_dense_nets_norms_do_the_relu_after_them_under_auto_alone(composed, monkeypatch, name, precision, fused):
+    calls, normalize = [], FastBatchNorm2d._normalize
+    monkeypatch.setattr(FastBatchNorm2d, "_normalize", lambda *args: calls.append(args[-1]) or normalize(*args))
+    settings = ("method=dense", f"train.backend={name}", f"train.precision={precision}", "train.max_steps=2")
+    result = run(composed(*SMALL_IMAGES, *settings))
+    assert bool(calls) == (fused and loader.library() is not None)
+    assert result["modes"].get("sparse_layers", []) == [] and result["modes"]["backend"] == name
+
+
 def test_backend_and_limits_are_no_part_of_a_runs_identity(composed):
     configs = [composed(*SMALL, f"train.backend={name}") for name in ("dense", "sparse", "auto", "auto")]
     configs[-1].train.limits = {"layers.0": 0.5}
@@ -145,10 +158,10 @@ def test_sparse_with_layers_that_stay_dense_is_a_warning_auto_is_not(composed, t
 
 
 def test_what_the_machine_or_other_settings_do_not_allow_is_said_once(composed, caplog):
-    assert _obstacle(EAGER, torch.device("cuda"), 1) == "on cuda dense products with masks are faster than sparse ones"
-    assert _obstacle(EAGER, torch.device("cpu"), 2) == "several processes share the training"
-    assert _obstacle(ComputeOptions(compile=True), torch.device("cpu"), 1) == "a compiled net cannot change its layers"
-    assert _obstacle(EAGER, torch.device("cpu"), 1) is None
+    assert obstacle(EAGER, torch.device("cuda"), 1) == "on cuda dense products with masks are faster than sparse ones"
+    assert obstacle(EAGER, torch.device("cpu"), 2) == "several processes share the training"
+    assert obstacle(ComputeOptions(compile=True), torch.device("cpu"), 1) == "a compiled net cannot change its layers"
+    assert obstacle(EAGER, torch.device("cpu"), 1) is None
 
 
 @pytest.mark.parametrize(
