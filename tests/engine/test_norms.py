@@ -20,6 +20,12 @@ def needs_c_code():
         pytest.skip("no C compiler here")
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """The same numbers each time: of others rounding to bfloat16 may decide where ReLU is zero."""
+    torch.manual_seed(0)
+
+
 def close(a, b, tolerance=1e-5):
     torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
@@ -225,7 +231,8 @@ def test_what_does_not_fit_is_left_to_torch(needs_c_code):
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_without_c_code_torch_computes_the_same(dtype, request):
-    module, x, added = nn.BatchNorm2d(6), *(channels_last(torch.randn(20, 6, 3, 2).to(dtype)) for _ in range(2))
+    module, x, sign = nn.BatchNorm2d(6), *(channels_last(torch.randn(20, 6, 3, 2).to(dtype)) for _ in range(2))
+    added = 8 * sign.sign()  # rounding must not decide where ReLU is zero
     results = []
     for native in (True, False):
         if not native:
