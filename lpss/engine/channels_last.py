@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lpss.engine.layout import copy_threads, from_layout, step_of
+from lpss.engine.layout import copy_threads, from_layout, pointer, step_of
 from lpss.native import loader
 
 DTYPES = (torch.float32, torch.bfloat16)
@@ -45,14 +45,10 @@ class _Rows(ctypes.Structure):
         channels = x.shape[1]
         width = math.lcm(channels, ROW)
         memory = torch.empty(LINES * width), torch.empty(PARTS * 2 * width, dtype=torch.float64)
-        pointers = map(_pointer, (*tensors, *memory))
+        pointers = map(pointer, (*tensors, *memory))
         rows = cls(x.numel() // channels, channels, width, *pointers, relu, training, x.dtype == torch.bfloat16)
         rows.memory = memory
         return rows
-
-
-def _pointer(x: Tensor | None) -> int | None:
-    return None if x is None else x.data_ptr()
 
 
 def _channels_last(x: Tensor) -> Tensor:
@@ -104,7 +100,7 @@ class NormalizeRows(torch.autograd.Function):
         dscale = torch.empty(x.shape[1]) if for_scale else None
         dbias = torch.empty(x.shape[1]) if for_bias else None
         rows = _Rows.of(x, y, None, dy, scale, bias, statistics, relu=ctx.relu, training=ctx.training)
-        to = map(_pointer, (dx, dresidual, dscale, dbias))
+        to = map(pointer, (dx, dresidual, dscale, dbias))
         loader.library().rows_norm_backward(ctypes.byref(rows), *to, copy_threads(x.numel()))
         if for_residual and not ctx.relu:
             dresidual = dy

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lpss.engine import products
-from lpss.engine.layout import copy_threads, empty, from_layout, pixels_of, step_of, to_layout
+from lpss.engine.layout import copy_threads, empty, from_layout, pixels_of, pointer, step_of, to_layout
 from lpss.engine.pattern import Geometry, Pattern
 from lpss.engine.site import Site
 from lpss.native import loader
@@ -104,20 +104,16 @@ class _Norm(ctypes.Structure):
             0 if y is None else step_of(y),
             0 if residual is None else step_of(residual),
             x.data_ptr(),
-            _pointer(y),
+            pointer(y),
             relu=relu,
             training=training,
             added=residual is not None or y is not None,
-            **{name: _pointer(tensor) for name, tensor in tensors.items()},
+            **{name: pointer(tensor) for name, tensor in tensors.items()},
         )
 
 
 class _Gradients(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("dx", "dresidual", "dscale", "dbias")] + [("step", ctypes.c_int64)]
-
-
-def _pointer(x: Tensor | None) -> int | None:
-    return None if x is None else x.data_ptr()
 
 
 class Normalize(torch.autograd.Function):
@@ -163,7 +159,7 @@ class Normalize(torch.autograd.Function):
         dbias = torch.empty(x.shape[1]) if for_bias else None
         norm = _Norm.of(x, y, ctx.relu, ctx.training, scale=scale, bias=bias, mean=statistics[0], inverse=statistics[1])
         written = next((step_of(z) for z in (dx, dresidual) if z is not None), 0)
-        to = _Gradients(*map(_pointer, (dx, dresidual, dscale, dbias)), written)
+        to = _Gradients(*map(pointer, (dx, dresidual, dscale, dbias)), written)
         threads = copy_threads(x.numel())
         loader.library().norm_backward(ctypes.byref(norm), dy.data_ptr(), step_of(dy), ctypes.byref(to), threads)
         if for_residual and not ctx.relu:

@@ -116,3 +116,8 @@ def work_threads(work: int) -> int:
 def pixels_of(shape: tuple[int, ...]) -> int:
     """height x width of images, 1 for features."""
     return shape[2] * shape[3] if len(shape) == 4 else 1
+
+
+def pointer(x: Tensor | None) -> int | None:
+    """Where a tensor's numbers are, for C code that takes NULL for none."""
+    return None if x is None else x.data_ptr()

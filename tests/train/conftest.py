@@ -1,11 +1,17 @@
 """A recorder that behaves on a CPU as CUDA graphs do on a GPU."""
 
+import copy
+import signal
 from contextlib import contextmanager
+from itertools import count
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
+
+from lpss.train.run import run
+from lpss.train.step import TrainStep
 
 
 class Tape(TorchDispatchMode):
@@ -77,3 +83,22 @@ class Tapes:
 @pytest.fixture
 def recorder():
     return Tapes()
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """interrupted(config, step): train, until SIGTERM comes during this step of those that are left."""
+
+    def train(config, step: int):
+        function, calls = TrainStep.__call__, count(1)
+
+        def wrapped(*args):
+            if next(calls) == step:
+                signal.raise_signal(signal.SIGTERM)
+            return function(*args)
+
+        with monkeypatch.context() as patch, pytest.raises(SystemExit):
+            patch.setattr(TrainStep, "__call__", wrapped)
+            run(copy.deepcopy(config))
+
+    return train

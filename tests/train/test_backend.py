@@ -3,8 +3,6 @@
 import copy
 import json
 import logging
-import signal
-from itertools import count
 
 import pandas as pd
 import pytest
@@ -24,7 +22,6 @@ from lpss.train.backend import obstacle
 from lpss.train.compute import EAGER, ComputeOptions
 from lpss.train.resolve import resolve
 from lpss.train.run import run
-from lpss.train.step import TrainStep
 
 SMALL = (
     *("dataset=synthetic", "dataset.train_size=400", "dataset.test_size=100", "device=cpu", "threads=1"),
@@ -65,20 +62,6 @@ def files(config) -> tuple:
 
 def same(a, b) -> bool:
     return a[:3] == b[:3] and a[3].keys() == b[3].keys() and all(torch.equal(a[3][key], b[3][key]) for key in a[3])
-
-
-def interrupted(monkeypatch, config, step: int):
-    """Train, until SIGTERM comes during this step of those that are left."""
-    function, calls = TrainStep.__call__, count(1)
-
-    def wrapped(*args):
-        if next(calls) == step:
-            signal.raise_signal(signal.SIGTERM)
-        return function(*args)
-
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(TrainStep, "__call__", wrapped)
-        run(copy.deepcopy(config))
 
 
 # --- results and records ----------------------------------------------------------------------------------------------
@@ -217,14 +200,14 @@ CASES = [("sparse", "rigl", SMALL), ("sparse", "lpss", SMALL), ("sparse", "lpss"
 
 @pytest.mark.parametrize("name, method, settings", CASES)
 def test_an_interrupted_run_ends_bitwise_as_the_uninterrupted_one(
-    composed, tmp_path, monkeypatch, measured, name, method, settings
+    composed, tmp_path, interrupted, measured, name, method, settings
 ):
     """Interrupted within the first epoch, at its end, and within the second; 13 steps an epoch."""
     settings = (*settings, f"method={method}", OFTEN, f"train.backend={name}")
     whole, cut = (composed(*settings, f"output={tmp_path / part}") for part in ("whole", "cut"))
     run(copy.deepcopy(whole))
     for steps in (8, 5, 6):
-        interrupted(monkeypatch, cut, steps)
+        interrupted(cut, steps)
     run(copy.deepcopy(cut))
     assert same(files(cut), files(whole))
 
@@ -232,11 +215,11 @@ def test_an_interrupted_run_ends_bitwise_as_the_uninterrupted_one(
 @pytest.mark.parametrize(
     "first, then", [("dense", "sparse"), ("sparse", "dense"), ("auto", "sparse"), ("dense", "auto")]
 )
-def test_a_run_goes_on_under_another_backend(composed, tmp_path, monkeypatch, measured, caplog, first, then):
+def test_a_run_goes_on_under_another_backend(composed, tmp_path, interrupted, measured, caplog, first, then):
     caplog.set_level("INFO")
     settings = (*SMALL, "method=lpss", OFTEN)
     whole = run(composed(*settings, f"output={tmp_path / 'whole'}"))
-    interrupted(monkeypatch, composed(*settings, f"train.backend={first}"), 17)
+    interrupted(composed(*settings, f"train.backend={first}"), 17)
     result = run(composed(*settings, f"train.backend={then}"))
     assert "resumed after step 17" in caplog.text and result["modes"]["backend"] == then
     assert result["loss_last"] == pytest.approx(whole["loss_last"], abs=0.02)
@@ -244,12 +227,12 @@ def test_a_run_goes_on_under_another_backend(composed, tmp_path, monkeypatch, me
 
 
 def test_a_run_goes_on_with_the_limits_it_began_with_whatever_is_measured_then(
-    composed, tmp_path, monkeypatch, measured
+    composed, tmp_path, interrupted, measured
 ):
     settings = (*SMALL, "method=gmp", OFTEN, "train.backend=auto")
     whole, cut = (composed(*settings, f"output={tmp_path / part}") for part in ("whole", "cut"))
     run(copy.deepcopy(whole))
-    interrupted(monkeypatch, cut, 17)
+    interrupted(cut, 17)
     first, measured.answer = measured.answer, {"layers.0": 0.0, "layers.1": 1.0, "layers.2": 0.0}
     result = run(copy.deepcopy(cut))
     assert result["config"]["train"]["limits"] == first and measured.calls == 3
@@ -283,9 +266,9 @@ def test_random_numbers_are_the_same_with_every_backend_and_whether_limits_are_k
     assert all(torch.equal(state, states[0]) for state in states)
 
 
-def test_a_checkpoint_that_does_not_fit_is_one_line(composed, monkeypatch):
+def test_a_checkpoint_that_does_not_fit_is_one_line(composed, monkeypatch, interrupted):
     config = composed(*SMALL, "method=rigl", "train.backend=sparse")
-    interrupted(monkeypatch, config, 5)
+    interrupted(config, 5)
     monkeypatch.setattr(RigL, "load_state_dict", lambda self, state: state["nothing"])
     with pytest.raises(LpssError, match="does not fit this run \\(KeyError 'nothing'\\)"):
         run(copy.deepcopy(config))

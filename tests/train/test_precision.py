@@ -2,8 +2,6 @@
 
 import copy
 import json
-import signal
-from itertools import count
 
 import pytest
 import torch
@@ -17,7 +15,6 @@ from lpss.train.distributed import SINGLE_PROCESS
 from lpss.train.precision import settle
 from lpss.train.resolve import resolve
 from lpss.train.run import run
-from lpss.train.step import TrainStep
 
 SMALL = (
     *("dataset=synthetic", "dataset.train_size=240", "dataset.test_size=60", "device=cpu", "threads=1"),
@@ -51,20 +48,6 @@ def same(a, b) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-def interrupted(monkeypatch, config, step: int):
-    """Train, until SIGTERM comes during this step."""
-    function, calls = TrainStep.__call__, count(1)
-
-    def wrapped(*args):
-        if next(calls) == step:
-            signal.raise_signal(signal.SIGTERM)
-        return function(*args)
-
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(TrainStep, "__call__", wrapped)
-        run(copy.deepcopy(config))
-
-
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])
 def test_auto_is_what_is_faster_bit_by_bit_and_recorded(composed, tmp_path, faster, name):
     faster.answer = name
@@ -89,11 +72,11 @@ def test_it_is_measured_with_norms_as_they_will_be(composed, faster, settings, f
 
 @pytest.mark.parametrize("step", [5, 12])
 def test_an_interrupted_run_goes_on_bitwise_in_the_precision_it_began_with(
-    composed, tmp_path, monkeypatch, faster, step
+    composed, tmp_path, interrupted, faster, step
 ):
     whole, cut = (composed(*SMALL, f"output={tmp_path / name}") for name in ("whole", "cut"))
     run(copy.deepcopy(whole))
-    interrupted(monkeypatch, cut, step)
+    interrupted(cut, step)
     faster.answer = "float32"  # whatever is measured then
     result = run(copy.deepcopy(cut))
     assert result["modes"]["precision"] == result["config"]["train"]["measured_precision"] == "bfloat16"
