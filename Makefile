@@ -51,9 +51,9 @@ reproduce-table4: $(STAMP)  ## the paper's Table 4 (TABLES=table4 DATASETS=lette
 	    $(if $($(part)),--$(shell echo $(part) | tr A-Z a-z) $($(part)))) $(ARGS)
 
 mnist-lenet: $(STAMP)   ## all methods on LeNet-300-100 and on MLPs at .99, beside published figures; some hours (METHODS=set,lpss SEEDS=0 choose a part)
-	$(BIN)/python scripts/reproduce_table4.py --tables mnist_lenet --datasets mnist --images yes --output outputs/mnist_lenet \
+	$(BIN)/python scripts/reproduce_table4.py --tables mnist_lenet --output outputs/mnist_lenet \
 	    --methods $(or $(METHODS),all) --sparsities $(or $(SPARSITIES),$(HIGH)) --seeds $(or $(SEEDS),$(THREE)) train.backend=auto $(ARGS)
-	$(BIN)/python scripts/reproduce_table4.py --tables cht_mlp --datasets mnist,fashion_mnist --images yes --output outputs/mnist_lenet \
+	$(BIN)/python scripts/reproduce_table4.py --tables cht_mlp --output outputs/mnist_lenet \
 	    --methods $(or $(METHODS),all) --sparsities 0.99 --seeds $(or $(SEEDS),$(THREE)) train.backend=auto $(ARGS)
 
 figures: $(STAMP)       ## the paper's figures and claims, in outputs/figures (FIGURES="fig3 fig5" chooses)

@@ -6,7 +6,8 @@ Two tables: `table4`, the paper's models as they are, and `table4_best`, with wh
 (conf/experiment/table4.yaml, table4_best.yaml; settings by data set and method: conf/table4.yaml). Runs that have ended
 (run folders in OUTPUT/runs) are not trained again and interrupted ones continue, so the same command continues
 after an interruption. Runs of which only the line in results.csv is left stay in the tables until they are trained
-again, which --trust avoids. Image data sets are trained where there is a GPU, or with --images yes.
+again, which --trust avoids. Image data sets with the paper's budgets are trained where there is a GPU, or with
+--images yes; those of other tables (table4_cpu, ...) anywhere.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import time
 from pathlib import Path
 
 import torch
-from table4 import METHODS, has_dataset, methods, sparsities_of, words
+from table4 import METHODS, datasets_of, methods, sparsities_of, words
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -31,7 +32,7 @@ from lpss.train.resolve import resolve
 TABLES = ("table4", "table4_best")
 SOURCES = {"mnist_lenet": "sparse-learning", "cht_mlp": "chts"}  # table -> what it is compared with, if not the paper
 UCI = ("adult", "connect4", "dna", "mushroom", "letter", "climate", "web")
-IMAGES = {  # name -> training images, input shape, classes
+IMAGES = {  # of `table4`, with the paper's budgets: name -> training images, input shape, classes
     "mnist": (60_000, (1, 28, 28), 10),
     "fashion_mnist": (60_000, (1, 28, 28), 10),
     "cifar10": (50_000, (3, 32, 32), 10),
@@ -41,12 +42,7 @@ IMAGES = {  # name -> training images, input shape, classes
 
 def main() -> int:
     args = _arguments()
-    datasets = [name for name in args.datasets if name not in IMAGES or _with_images(args)]
-    for name in args.datasets:
-        if name not in datasets:
-            hours = hours_of_a_run(name)
-            print(f"{name}: left out without a GPU (--images yes to train it); about {hours:.1f} hours a run here")
-    runs = planned(args, datasets)
+    runs = planned(args)
     if args.trust:
         known = set(collect(args.output / "results.csv")["config_hash"])
         runs = [run for run in tqdm(runs, unit="config") if resolve(compose_run(run)).hash not in known]
@@ -55,8 +51,9 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def planned(args: argparse.Namespace, datasets: list[str]) -> list[list[str]]:
+def planned(args: argparse.Namespace) -> list[list[str]]:
     """The overrides of every run, a whole table of one seed before the next."""
+    datasets = {experiment: chosen_datasets(args, experiment) for experiment in args.tables}
     return [
         [
             *(f"experiment={experiment}/{dataset}", f"method={method}", f"sparsity={sparsity}", f"seed={seed}"),
@@ -64,11 +61,22 @@ def planned(args: argparse.Namespace, datasets: list[str]) -> list[list[str]]:
         ]
         for seed in args.seeds
         for experiment in args.tables
-        for dataset in datasets
-        if has_dataset(experiment, dataset)
+        for dataset in datasets[experiment]
         for method in args.methods
         for sparsity in sparsities_of(method, args.sparsities)
     ]
+
+
+def chosen_datasets(args: argparse.Namespace, table: str) -> list[str]:
+    """Of a table's data sets those asked for (all for None), but for images that are to be left out."""
+    chosen = [name for name in args.datasets or datasets_of(table) if name in datasets_of(table)]
+    if args.images == "yes" or args.images == "auto" and (table != "table4" or torch.cuda.is_available()):
+        return chosen
+    for name in chosen:
+        if name not in UCI:
+            hours = f"; about {hours_of_a_run(name):.1f} hours a run here" if table == "table4" else ""
+            print(f"{table}/{name}: left out without a GPU (--images yes to train it){hours}")
+    return [name for name in chosen if name in UCI]
 
 
 def report(folder: Path, tables: list[str]) -> None:
@@ -110,24 +118,25 @@ def hours_of_a_run(dataset: str) -> float:
     return seconds / len(x) * images * config.train.epochs / 3600
 
 
-def _with_images(args: argparse.Namespace) -> bool:
-    return args.images == "yes" or args.images == "auto" and torch.cuda.is_available()
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("overrides", nargs="*", metavar="KEY=VALUE", help="for all runs")
     add("--tables", type=words, default=list(TABLES))
-    add("--datasets", type=words, default=[*UCI, *IMAGES])
+    add("--datasets", type=words, help="default: all of a table")
     add("--methods", type=methods, default=list(METHODS), help="or all")
     add("--sparsities", type=words, default=["0.5", "0.8", "0.9"])
     add("--seeds", type=words, default=["0", "1", "2", "3", "4"])
     add("--trust", action="store_true", help="train only what is not in results.csv")
-    add("--images", choices=["auto", "yes", "no"], default="auto")
+    add("--images", choices=["auto", "yes", "no"], default="auto", help="auto: without a GPU none of table4 itself")
     add("--workers", type=int, default=usable_cores(), help="runs at once, one thread each (default: the cores)")
     add("--output", type=Path, default=Path("outputs/table4"))
-    return parser.parse_args()
+    args = parser.parse_args()
+    known = {name for table in args.tables for name in datasets_of(table)}
+    if not known or (unknown := set(args.datasets or ()) - known):
+        wrong = f"table {','.join(args.tables)}" if not known else f"data set {','.join(sorted(unknown))}"
+        parser.error(f"no {wrong}: choose from {', '.join(sorted(known)) or 'conf/table4.yaml'}")
+    return args
 
 
 if __name__ == "__main__":

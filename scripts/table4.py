@@ -29,7 +29,8 @@ def sparsities_of(method: str, sparsities: Sequence) -> Sequence:
     return [0.0] if method == "dense" else sparsities
 
 
-def has_dataset(table: str, dataset: str) -> bool:
-    """Whether experiment=TABLE/DATASET exists, as a file or in conf/table4.yaml."""
+def datasets_of(table: str) -> list[str]:
+    """The names for which experiment=TABLE/NAME exists, in conf/table4.yaml or as a file."""
     settings = yaml.safe_load((config_folder() / "table4.yaml").read_text(encoding="utf-8"))["one_method"]
-    return dataset in settings.get(table, {}) or (config_folder() / "experiment" / table / f"{dataset}.yaml").exists()
+    files = sorted(path.stem for path in (config_folder() / "experiment" / table).glob("*.yaml"))
+    return [*settings.get(table, {}), *files]

@@ -54,7 +54,7 @@ def test_tables_from_nothing_and_again(real_uci, reproduce, tmp_path):
     command = [sys.executable, str(SCRIPT), *FEW, "--output", "out", "--workers", "1", *settings, "--seeds", "0,1"]
     first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
-    assert "mnist: left out without a GPU (--images yes to train it); about" in first.stdout
+    assert "table4/mnist: left out without a GPU (--images yes to train it); about" in first.stdout
     out = tmp_path / "out"
     results = pd.read_csv(out / "results.csv")
     assert sorted(zip(results["method"], results["seed"], strict=True)) == [
@@ -92,10 +92,30 @@ def test_every_method_but_controls_and_other_readings_is_in_the_table_of_all(mon
     monkeypatch.syspath_prepend(SCRIPT.parent)
     script = runpy.run_path(str(SCRIPT))
     args = Namespace(seeds=["0"], tables=["mnist_lenet"], sparsities=["0.9", "0.99"], output="out", overrides=[])
+    args.datasets, args.images = ["mnist", "letter"], "auto"  # of which the table has the first alone
     args.methods = script["methods"]("all")
     assert {"dense", "set", "lpss", "imp"} < set(args.methods)
     assert not {"lpss_demo", "snip_dynamic", "rigl_random"} & set(args.methods)
-    runs = script["planned"](args, ["mnist", "letter"])  # of which the table has the first alone
+    runs = script["planned"](args)
     assert len(runs) == 1 + 2 * (len(args.methods) - 1)
     made = compose_run(next(run for run in runs if "method=snfs" in run))
     assert made.experiment_name == "mnist_lenet" and made.model["hidden"] == [300, 100] and made.train.epochs == 100
+
+
+@pytest.mark.parametrize(
+    "table, images, left_out",
+    [("table4", "no", True), ("table4", "yes", False), ("table4_cpu", "auto", False), ("table4_cpu", "no", True)],
+)
+def test_images_are_left_out_where_they_need_a_gpu_or_are_not_wanted(monkeypatch, capsys, table, images, left_out):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    script = runpy.run_path(str(SCRIPT))
+    chosen = script["chosen_datasets"](Namespace(datasets=None, images=images), table)
+    assert ("mnist" in chosen) != left_out and ("letter" in chosen) == (table == "table4")
+    assert (f"{table}/mnist: left out" in capsys.readouterr().out) == left_out
+
+
+@pytest.mark.parametrize("wrong", [("--datasets", "lettter"), ("--tables", "tabel4")])
+def test_a_misspelt_name_is_an_error_and_not_nothing_to_do(reproduce, capsys, wrong):
+    with pytest.raises(SystemExit, match="2"):
+        reproduce("--tables", "table4", *wrong)
+    assert wrong[1] in capsys.readouterr().err
