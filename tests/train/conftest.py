@@ -1,4 +1,4 @@
-"""A recorder that behaves on a CPU as CUDA graphs do on a GPU."""
+"""Runs that are interrupted, and a recorder that behaves on a CPU as CUDA graphs do on a GPU."""
 
 import copy
 import signal
