@@ -136,10 +136,10 @@ def _arguments() -> argparse.Namespace:
     add("--output", type=Path, default=Path("outputs/table4"))
     args = parser.parse_args()
     known = {}  # in order, each once
-    for table in args.tables:
-        names = datasets_of(table)
+    for experiment in args.tables:
+        names = datasets_of(experiment)
         if not names:
-            parser.error(f"no table {table}: see conf/experiment and conf/table4.yaml")
+            parser.error(f"no table {experiment}: see conf/experiment and conf/table4.yaml")
         known |= dict.fromkeys(names)
     for name in args.datasets or ():
         if name not in known:
