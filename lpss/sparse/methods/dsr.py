@@ -11,6 +11,8 @@ from lpss.sparse.methods.base import Method
 from lpss.sparse.select import random_scores, top_k
 from lpss.sparse.window import TO_GROW, Window
 
+MOST = 0.3  # of the active weights, that an update aims to move: the drop fraction with which SET and RigL begin
+
 
 @METHODS.register("dsr")
 class DSR(Method):
@@ -20,9 +22,10 @@ class DSR(Method):
     where fewer than .9 of the aim were dropped, and halves where more than 1.1 of it were. Each layer then grows its
     share of them in proportion to what it has left, at random among the places that were free before.
 
-    moved_fraction: the aim, relative to all maskable weights (the authors' 20,000 of a WRN-28-2 are .014). threshold: H
-    at first. `begin` and `end` are fractions of training, `update_every` is in steps (0: automatic, see `Window`; the
-    authors' grow from 100 to 800); `distribution` is that of the first masks.
+    moved_fraction: the aim, relative to all maskable weights (the authors' 20,000 of a WRN-28-2 are .014), but no more
+    than three tenths of the active ones: a net of sparsity .99 has not as many as that. threshold: H at first. `begin`
+    and `end` are fractions of training, `update_every` is in steps (0: automatic, see `Window`; the authors' grow from
+    100 to 800); `distribution` is that of the first masks.
     """
 
     label = "DSR"
@@ -83,7 +86,7 @@ class DSR(Method):
 
     def _adapt(self, dropped: int) -> None:
         """Double or halve the threshold."""
-        aim = self.config.moved_fraction * self.masks.maskable
+        aim = min(self.config.moved_fraction, MOST * (1 - self.sparsity)) * self.masks.maskable
         if dropped < 0.9 * aim:
             self.threshold *= 2
         elif dropped > 1.1 * aim:

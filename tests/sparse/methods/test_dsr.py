@@ -18,9 +18,16 @@ def test_the_total_is_constant_while_layers_change(trained):
 
 @pytest.mark.parametrize("dropped, factor", [(0, 2), (89, 2), (90, 1), (110, 1), (111, 0.5), (500, 0.5)])
 def test_the_threshold_doubles_and_halves(trained, dropped, factor):
-    method = trained(DSR, threshold=0.25, moved_fraction=100 / 608).method
+    method = trained(DSR, sparsity=0.2, threshold=0.25, moved_fraction=100 / 608).method
     assert method.masks.maskable == 608
     method._adapt(dropped)
+    assert method.threshold == 0.25 * factor
+
+
+@pytest.mark.parametrize("dropped, factor", [(16, 2), (18, 1), (21, 0.5)])
+def test_a_very_sparse_net_is_not_to_move_all_that_it_has(trained, dropped, factor):
+    method = trained(DSR, sparsity=0.9, threshold=0.25, moved_fraction=0.2).method
+    method._adapt(dropped)  # .3 of the tenth of 608 that is active: 18
     assert method.threshold == 0.25 * factor
 
 
