@@ -96,7 +96,7 @@ FIELDS = {
     "parameters": Field(integer, "result"),
     "maskable_weights": Field(integer, "result"),
     "active_weights": Field(integer, "result"),
-    "train_flops_relative": Field(real, "result"),  # to as many dense steps
+    "train_flops_relative": Field(real, "result"),  # to dense training of ordinary length
     "inference_flops_relative": Field(real, "result"),  # to the dense net
     "inference_flops_dense": Field(real, "result", late=True),  # of one example
     "wall_time_s": Field(real, "time"),

@@ -37,7 +37,7 @@ def outcome(run: ResolvedRun, parts: Parts, trainer: Trainer, status: str, proce
         "parameters": masks.coverage.parameters,
         "maskable_weights": masks.maskable,
         "active_weights": sum(masks.active().values()),
-        "train_flops_relative": parts.cost.training(),
+        "train_flops_relative": parts.cost.training() * _trainings(config, parts),
         "inference_flops_relative": parts.cost.inference(),
         "inference_flops_dense": parts.cost.dense,
         "wall_time_s": round(seconds, 3),
@@ -57,6 +57,12 @@ def outcome(run: ResolvedRun, parts: Parts, trainer: Trainer, status: str, proce
         "started": _iso(time.time() - seconds),
         "finished": _iso(time.time()),
     }
+
+
+def _trainings(config: dict, parts: Parts) -> float:
+    """How many dense runs with these settings have as many steps: 1, but for methods that train several times."""
+    steps = config["train"]["epochs"] * len(parts.batches)
+    return parts.total_steps / min(steps, parts.total_steps)
 
 
 def _p_summary(p: dict[str, float | None]) -> float | dict[str, float] | None:

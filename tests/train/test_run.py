@@ -49,6 +49,14 @@ def without_times(result: dict) -> dict:
     return {key: value for key, value in result.items() if key not in TIMES}
 
 
+@pytest.mark.parametrize("limit, length, dense_run", [("null", 32, 32), ("8", 4, 8)])
+def test_trainings_that_follow_each_other_all_count(composed, limit, length, dense_run):
+    result = run(composed(*SMALL, "method=imp", "method.rounds=1", "sparsity=0.5", f"train.max_steps={limit}"))
+    density = result["inference_flops_relative"]
+    steps = length + 1 + (length - 1) * density  # the gradient with which the second round begins was a dense one
+    assert result["train_flops_relative"] == pytest.approx(steps / dense_run)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_leaves_a_complete_folder(composed, method):
     config = composed(*SMALL, f"method={method}", "sparsity=0.8")
