@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lpss.cli.compose import compose_run
 from lpss.config import incidental_settings
@@ -18,6 +19,7 @@ READMES = ["README.md", *(f"{folder}/README.md" for folder in ("conf", "lpss", "
 READMES += ["lpss/integrations/README.md"]  # whose code is run by integrations/test_examples.py
 READMES += ["lpss/data/README.md", "lpss/engine/README.md", "lpss/sparse/README.md", "lpss/sparse/methods/README.md"]
 READMES += [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("outputs/*/README.md"))]
+TABLE4 = yaml.safe_load((ROOT / "conf/table4.yaml").read_text(encoding="utf-8"))["one_method"]
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in READMES}
 README, CONF, PACKAGE, OUTPUTS = (TEXTS[name] for name in READMES[:4])
 
@@ -90,8 +92,10 @@ def test_every_choice_that_is_named_exists(name):
     known = {group: {*registry, "auto", *_own(group)} for group, registry in REGISTRIES.items()}
     known["tracker"] |= {"csv", "none"}
     assert not [f"{group}={one}" for group, names in chosen for one in names.split(",") if one not in known[group]]
-    for experiment in re.findall(r"experiment=(\w+)", TEXTS[name]):
-        assert (ROOT / "conf" / "experiment" / f"{experiment}.yaml").exists(), experiment
+    for experiment in re.findall(r"experiment=(\w+(?:/\w+)?)", TEXTS[name]):
+        table, _, dataset = experiment.partition("/")
+        file = (ROOT / "conf" / "experiment" / f"{experiment}.yaml").exists()
+        assert file or dataset in TABLE4.get(table, {}), experiment
 
 
 def _own(group: str) -> list[str]:
