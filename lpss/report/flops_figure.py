@@ -29,8 +29,8 @@ def flops_figure(table: pd.DataFrame, path: str | Path) -> None:
 
     Training FLOPs, relative to dense, from left to right on a logarithmic axis; mean accuracy with its standard
     deviation upwards. Every method is named; colours and markers tell when its nets are sparse. The dense baseline is
-    in every panel of its data set. Raises UsageError for another suffix or where there is nothing to draw, LpssError
-    where the file cannot be written.
+    in every panel of its data set. What lies far below all others stands at the foot, with its accuracy. Raises
+    UsageError for another suffix or where there is nothing to draw, LpssError where the file cannot be written.
     """
     path = plot_path(path)
     table = table[(table["n"] > 0) & table["train_flops"].notna()]
@@ -64,13 +64,23 @@ def flops_figure(table: pd.DataFrame, path: str | Path) -> None:
 
 
 def _draw(axes: Axes, cells: pd.DataFrame) -> None:
-    places = []
+    foot = _foot(100 * cells["accuracy_mean"])
+    places, below = [], []
     for row in cells.sort_values(["accuracy_mean", "method"]).to_dict("records"):
         colour, marker = LOOKS.get(kind_of(row["method"]), LOOKS["dense"])
-        x, y = row["train_flops"], 100 * row["accuracy_mean"]
+        x, y, name = row["train_flops"], 100 * row["accuracy_mean"], METHODS.get(row["method"], row["method"])
+        if y < foot:
+            below.append((x, f"{name} {y:.1f}", colour))
+            continue
         spread = 0 if math.isnan(row["accuracy_std"]) else 100 * row["accuracy_std"]
         axes.errorbar(x, y, spread, color=colour, marker=marker, markersize=5, elinewidth=0.8)
-        places.append((math.log(x), y, METHODS.get(row["method"], row["method"])))
+        places.append((math.log(x), y, name))
+    bottom, top = axes.get_ylim()
+    if below:
+        axes.set_ylim(bottom - (top - bottom) / 10, top)
+    for x, name, colour in below:
+        axes.plot(x, bottom, color=colour, marker="v", markersize=5)
+        places.insert(0, (math.log(x), bottom, name))
     axes.set_xscale("log")
     low, high = cells["train_flops"].min(), cells["train_flops"].max()
     axes.set_xlim(low / 1.25, high * 1.9)
@@ -78,6 +88,12 @@ def _draw(axes: Axes, cells: pd.DataFrame) -> None:
     axes.set_xticks([tick for tick in TICKS if low / 1.25 <= tick <= high * 1.9])
     axes.set_xticklabels([f"{tick:g}" for tick in TICKS if low / 1.25 <= tick <= high * 1.9])
     _name(axes, places)
+
+
+def _foot(accuracies: pd.Series) -> float:
+    """In points: what is below it, ten behind the median at least, would squeeze all others together."""
+    median = accuracies.median()
+    return median - max(10, 3 * (accuracies.max() - median))
 
 
 def _name(axes: Axes, places: list[tuple[float, float, str]]) -> None:

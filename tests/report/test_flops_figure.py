@@ -21,6 +21,16 @@ def test_a_panel_for_each_data_set_and_sparsity_names_its_methods(tmp_path, swee
     assert {"training FLOPs, dense = 1", "accuracy, %", "sparse throughout", "dense at first"} <= set(said)
 
 
+def test_a_collapsed_method_stands_at_the_foot_and_leaves_room_for_the_others(tmp_path, sweep):
+    sweep["accuracy_last"] = 0.9
+    sweep.loc[sweep["method"] == "rigl", "accuracy_last"] = 0.3
+    flops_figure(aggregate(sweep), tmp_path / "a.svg")
+    said = texts(tmp_path / "a.svg")
+    assert "RigL 30.0" in said and "RigL" not in said and "LpSS" in said
+    ticks = [float(text) for text in said if re.fullmatch(r"\d\d\.?\d*", text)]
+    assert ticks and min(ticks) > 80
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.svg", "a.pdf"])
 def test_the_same_runs_give_the_same_bytes(tmp_path, sweep, name):
     flops_figure(aggregate(sweep), tmp_path / name)
