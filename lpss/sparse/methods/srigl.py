@@ -23,8 +23,8 @@ class SRigL(RigL):
 
     ablation: in [0, 1]; .3 for convolutional nets, .95 for vision transformers in the reference; 0 ablates none.
 
-    Every layer's fan-in is a whole number, chosen such that the requested sparsity is missed least over all layers;
-    ablation changes the total by less than one weight for every neuron left.
+    Every layer's fan-in is a whole number, chosen such that the requested sparsity is missed least over all layers,
+    after ablation, too: what a layer has too many or too few, those of fewer neurons make up for.
     """
 
     label = "SRigL"
@@ -76,19 +76,22 @@ class SRigL(RigL):
     @torch.no_grad()
     def update(self) -> None:
         fraction = self.config.drop_fraction * self.window.decay(self.config.drop_schedule, self.steps)
-        for name, count in self.masks.active().items():
+        missing, active_weights = 0, self.masks.active()
+        for name in sorted(active_weights, key=lambda name: -self.masks[name].shape[0]):  # the finest steps last
+            count = active_weights[name]
             changes = int(fraction * count)
             size, grad = sphere.rows(self.drop_score(name)), sphere.rows(self.grow_score(name))
             active = sphere.rows(self.masks[name].bool())
-            mask = self._constant_fan_in(name, active, size, grad, count - changes, changes)
+            kept = top_k(size, count - changes, among=active)
+            salient = kept | top_k(grad, changes, among=~active)
+            alive = self._alive(name, row_counts(salient), active.any(1))
+            mask = self._constant_fan_in(alive, size, grad, kept, self.budget[name] + missing)
             self.set_mask(name, mask.view_as(self.masks[name]))
+            missing += self.budget[name] - int(mask.sum())
 
-    def _constant_fan_in(self, name: str, active: Tensor, size: Tensor, grad: Tensor, keep: int, grow: int) -> Tensor:
-        """The layer's mask (neurons, fan-in)."""
-        kept = top_k(size, keep, among=active)
-        salient = kept | top_k(grad, grow, among=~active)
-        alive = self._alive(name, row_counts(salient), active.any(1))
-        fan_in = min(max(1, self.budget[name] // int(alive.sum())), active.shape[1])
+    def _constant_fan_in(self, alive: Tensor, size: Tensor, grad: Tensor, kept: Tensor, total: int) -> Tensor:
+        """A layer's mask (neurons, fan-in) of about `total` weights: those `kept`, filled up by |gradient|."""
+        fan_in = min(max(1, round(total / int(alive.sum()))), kept.shape[1])
         wanted = torch.where(alive, fan_in, 0).to(torch.int32)
         kept = top_k_rows(size, wanted, kept & alive.unsqueeze(1))
         return kept | top_k_rows(grad, wanted - row_counts(kept), ~kept & alive.unsqueeze(1))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from lpss import RigL, SRigL
 from lpss.errors import UsageError
@@ -21,11 +22,24 @@ def test_every_live_neuron_has_the_same_fan_in_at_all_times(trained, ablation):
     def check(run):
         for name, counts in fan_ins(run).items():
             assert len(set(counts[counts > 0].tolist())) == 1, name
-            assert int(counts.sum()) <= run.method.budget[name]
-            assert int(counts.sum()) > run.method.budget[name] - int((counts > 0).sum())
 
     check(run)
     run.train(40, check)
+
+
+@pytest.mark.parametrize("sparsity", [0.9, 0.95, 0.98])
+def test_the_requested_sparsity_is_kept_when_neurons_are_ablated(sparsity):
+    """One step of the first layer's fan-in is .0011 of all weights: rounding it down in each layer missed .001."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, 10))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    method = SRigL(net, optimizer, sparsity=sparsity, total_steps=60, update_every=3, ablation=0.5)
+    for _ in range(40):
+        optimizer.zero_grad()
+        F.cross_entropy(net(torch.rand(8, 784)), torch.randint(10, (8,))).backward()
+        method.step()
+        assert method.masks.masked_share() == pytest.approx(sparsity, abs=3e-4)
+    assert 0 < int((~method.masks["0"].bool().any(1)).sum()) < 300
 
 
 def test_ablated_neurons_stay_ablated_and_the_head_has_none(trained):
