@@ -14,7 +14,7 @@ import pytest
 
 from lpss.report.collect import collect
 
-KILLS = 30
+KILLS = 12
 SWEEP = (
     *("dataset=digits", "method=lpss,rigl,set", "seed=0,1", "sparsity=0.8", "device=cpu", "threads=1"),
     *("train.epochs=40", "train.checkpoint_every=1"),
@@ -49,7 +49,7 @@ def content(output: Path) -> dict:
 
 
 @pytest.mark.slow
-def test_sweeps_killed_thirty_times_end_as_if_nothing_had_happened(tmp_path, caplog):
+def test_sweeps_killed_many_times_end_as_if_nothing_had_happened(tmp_path, caplog):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     begun = time.monotonic()
     finish(start(whole))
