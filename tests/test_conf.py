@@ -147,7 +147,7 @@ def part_of_the_experiment(run) -> str:
 def test_the_command_of_a_finished_run_still_has_its_hash(runs, whole):
     """Else `make reproduce-table4` would train the run again, in another folder."""
     cases = runs[runs["seed"] == 0].drop_duplicates(["experiment", "dataset", "model", "method"])
-    assert len(cases) >= 130
+    assert len(cases) > 100
     if not whole:  # every method of every experiment, and every data set
         each = [cases.drop_duplicates(["experiment", "method"]), cases.drop_duplicates(["experiment", "dataset"])]
         cases = pd.concat(each).drop_duplicates("folder")
