@@ -1,6 +1,5 @@
 """The convergence script: its formulas against steps of the optimizers, and a small table."""
 
-import importlib.util
 from pathlib import Path
 
 import pandas as pd
@@ -15,11 +14,8 @@ TINY = 1e-7
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("convergence", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("convergence")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The script of DeepR's published figures: its connections, and that it runs."""
 
-import importlib.util
 import math
 from pathlib import Path
 
@@ -12,11 +11,8 @@ PATH = Path(__file__).resolve().parents[2] / "scripts" / "deepr_published.py"
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("deepr_published", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("deepr_published")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The script that trains nets of others: a few steps of each, what it writes, and that it goes on where it was."""
 
-import importlib.util
 import json
 import os
 from pathlib import Path
@@ -56,9 +55,6 @@ def test_nets_of_torchvision_train_sparse(run, cifar10, net):
     assert all(0 <= one["accuracy"] <= 1 for one in results)
 
 
-def test_the_committed_readme_is_made_from_the_committed_results():
-    spec = importlib.util.spec_from_file_location("real_nets_readme", SCRIPT.with_name("real_nets_readme.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def test_the_committed_readme_is_made_from_the_committed_results(load_script):
     results = json.loads((RESULTS / "results.json").read_text(encoding="utf-8"))
-    assert (RESULTS / "README.md").read_text(encoding="utf-8") == module.readme(results)
+    assert (RESULTS / "README.md").read_text(encoding="utf-8") == load_script("real_nets_readme").readme(results)
