@@ -27,6 +27,7 @@ from torch.utils.data import TensorDataset
 
 from lpss.cli import run_command
 from lpss.data import load
+from lpss.options import check_range
 
 HIDDEN = (300, 100)
 BATCH, MOMENTUM, REWIRED = 100, 0.9, 0.9  # REWIRED: the part of training in which connections move
@@ -155,6 +156,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dataset", default="mnist")
     args = parser.parse_args()
+    for sparsity in args.sparsity:
+        check_range(sparsity, "--sparsity", 0, 1, open_high=True)
+    check_range(args.last, "--last", 0, float("inf"), open_high=True)
+    check_range(args.epochs, "--epochs", 1, float("inf"), open_high=True)
     data = load(args.dataset)
     splits = [inputs(split, data.mean, data.std) for split in (data.train, data.test)]
     for sparsity in args.sparsity:
